@@ -1,0 +1,97 @@
+"""Blobs as files of one folder: `sha256/ab/abcd…` finished, `partial/abcd….TOKEN` being written."""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from podium_server.blobs.base import Usage
+from podium_server.blobs.errors import NoSuchBlob, StoreUnavailable
+from podium_server.blobs.files import sync_folder, translated
+from podium_server.blobs.local_partial import LocalPartial, create, resumed
+
+_DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
+
+
+class LocalStore:
+    """Blobs in a folder of a local file system, one that has hard links and locks."""
+
+    def __init__(self, folder: Path) -> None:
+        self._blobs = folder / "sha256"
+        self._partials = folder / "partial"
+        with translated():
+            folder.mkdir(parents=True, exist_ok=True)
+            self._blobs.mkdir(exist_ok=True)
+            self._partials.mkdir(exist_ok=True)
+            sync_folder(folder)
+            sync_folder(folder.parent)
+
+    def begin(self, digest: str, size: int, resume: str = "") -> LocalPartial:
+        """See BlobStore.begin."""
+        final = self._path(digest)
+        with translated():
+            return resumed(self._partials, final, resume) or create(self._partials, final)
+
+    def open(self, digest: str, offset: int = 0) -> "LocalReader":
+        """See BlobStore.open."""
+        with self._translated(digest):
+            return LocalReader(self._path(digest), offset)
+
+    def size(self, digest: str) -> int:
+        """See BlobStore.size."""
+        with self._translated(digest):
+            return self._path(digest).stat().st_size
+
+    def delete(self, digest: str) -> None:
+        """See BlobStore.delete."""
+        path = self._path(digest)
+        with self._translated(digest):
+            path.unlink()
+            sync_folder(path.parent)
+
+    def list(self) -> Iterator[str]:
+        """See BlobStore.list."""
+        with translated():
+            for shard in self._blobs.iterdir():
+                for path in shard.iterdir():
+                    yield f"sha256:{path.name}"
+
+    def usage(self) -> Usage:
+        """See BlobStore.usage."""
+        with translated():
+            disk = os.statvfs(self._blobs)
+        return Usage(disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize)
+
+    def _path(self, digest: str) -> Path:
+        match = _DIGEST.fullmatch(digest)
+        if match is None:
+            raise ValueError(f"{digest!r} is not a digest")
+        return self._blobs / match[1][:2] / match[1]
+
+    @contextmanager
+    def _translated(self, digest: str) -> Iterator[None]:
+        with translated():
+            try:
+                yield
+            except FileNotFoundError as error:
+                if not self._blobs.is_dir():  # a volume that is not mounted is no loss of data
+                    raise StoreUnavailable(f"the folder of the blobs is gone: {self._blobs}") from error
+                raise NoSuchBlob(f"there is no blob {digest}") from error
+
+
+class LocalReader:
+    """See Reader."""
+
+    def __init__(self, path: Path, offset: int) -> None:
+        self._file = path.open("rb")
+        self._file.seek(offset)
+
+    def read(self, size: int) -> bytes:
+        """See Reader.read."""
+        with translated():
+            return self._file.read(size)
+
+    def close(self) -> None:
+        """See Reader.close."""
+        self._file.close()

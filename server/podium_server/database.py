@@ -1,0 +1,133 @@
+"""Opens the database, brings its schema up to date, and gives the writer its bare connection.
+
+SQLite through apsw, which bundles a build newer than the WAL bug that Debian's has; `synchronous=FULL`, because with NORMAL a
+power cut loses commits that were acknowledged.
+"""
+
+import fcntl
+import logging
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import apsw
+from peewee import __exception_wrapper__ as translated  # type: ignore[attr-defined]
+from playhouse.apsw_ext import APSWDatabase
+from playhouse.migrations import Runner
+from playhouse.pool import PooledDatabase
+
+from podium_server import tables
+from podium_server.errors import StorageFull, StorageUnavailable
+
+log = logging.getLogger(__name__)
+
+Row = tuple[Any, ...]
+T = TypeVar("T")
+
+_PRAGMAS = {
+    "journal_mode": "wal",
+    "synchronous": "full",
+    "foreign_keys": 1,
+    "cache_size": -65536,
+    "mmap_size": 0,
+    "wal_autocheckpoint": 4000,
+}
+
+
+class Database(PooledDatabase, APSWDatabase):  # type: ignore[misc]  # Peewee is untyped
+    """The pooled SQLite database of one registry."""
+
+    def _add_conn_hooks(self, connection: apsw.Connection) -> None:
+        super()._add_conn_hooks(connection)
+        # The migration history holds datetimes, which apsw does not take.
+        connection.convert_binding = _bindable
+
+    def open_connection(self) -> apsw.Connection:
+        """A connection outside the pool."""
+        return cast(apsw.Connection, self._connect())
+
+    def one(self, sql: str, *parameters: object) -> Row | None:
+        """The first row, on this thread's connection."""
+        return cast("Row | None", self.execute_sql(sql, parameters).fetchone())
+
+    def all(self, sql: str, *parameters: object) -> list[Row]:
+        """All rows, on this thread's connection."""
+        return cast(list[Row], self.execute_sql(sql, parameters).fetchall())
+
+    def read(self, question: Callable[[], T]) -> T:
+        """Answers a question within one read transaction on a connection of the pool."""
+        with self.connection_context(), self.transaction():
+            return question()
+
+
+def _bindable(_cursor: object, _number: int, value: object) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat(" ")
+    raise TypeError(f"cannot bind {type(value).__name__}")
+
+
+def open_database(folder: Path) -> Database:
+    """Opens or makes the registry's database in a folder that exists."""
+    database = Database(str(folder / "registry.db"), pragmas=_PRAGMAS, timeout=30, max_connections=64)
+    tables.database.initialize(database)
+    with (folder / "migrate.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _migrate(database)
+    log.info("database sqlite %s, %s", apsw.sqlitelibversion(), folder / "registry.db")
+    return database
+
+
+def _migrate(database: Database) -> None:
+    runner = Runner(database, str(Path(__file__).parent / "migrations"))
+    with database.connection_context():
+        unknown = [migration.name for migration in runner.status() if migration.path is None]
+        if unknown:
+            raise StorageUnavailable(f"the database was made by a newer server (it has {unknown[-1]}): update this one")
+        for name in runner.up():
+            log.info("migrated: %s", name)
+
+
+class Connection:
+    """The writer's own connection: explicit transactions and constant SQL, because building a query costs more than running it."""
+
+    def __init__(self, database: Database) -> None:
+        self._raw = database.open_connection()
+        self._cursor = self._raw.cursor()
+
+    def one(self, sql: str, *parameters: object) -> Row | None:
+        """The first row."""
+        with translated:
+            return cast("Row | None", self._cursor.execute(sql, parameters).fetchone())
+
+    def all(self, sql: str, *parameters: object) -> list[Row]:
+        """All rows."""
+        with translated:
+            return cast(list[Row], self._cursor.execute(sql, parameters).fetchall())
+
+    def run(self, sql: str, *parameters: object) -> int:
+        """Runs a statement; how many rows it changed."""
+        with translated:
+            self._cursor.execute(sql, parameters)
+            return self._raw.changes()
+
+    def many(self, sql: str, rows: Iterable[Row]) -> None:
+        """Runs a statement once for each row."""
+        with translated:
+            self._cursor.executemany(sql, rows)
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open; SQLite itself rolls back on some errors."""
+        return self._raw.in_transaction
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._raw.close()
+
+
+def storage_error(error: Exception) -> StorageFull | StorageUnavailable:
+    """What a failing database means for whoever called."""
+    if isinstance(error.__cause__, apsw.FullError) or any(isinstance(argument, apsw.FullError) for argument in error.args):
+        return StorageFull("the disk of the database is full: free some space and try again")
+    return StorageUnavailable(f"the database does not work: {error}")

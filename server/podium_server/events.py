@@ -1,0 +1,68 @@
+"""Events: ListEvents."""
+
+from podium.v1 import events_pb2 as pb
+
+from podium_server import tables
+from podium_server.database import Database
+from podium_server.errors import InvalidArgument, PositionUnknown
+from podium_server.history import nonce_at
+from podium_server.ledger import Caller
+from podium_server.limits import check_count, check_line
+from podium_server.paging import Page
+from podium_server.positions import Position, parse_position
+from podium_server.references import live_model
+
+_KINDS = frozenset(pb.EventKind.values()) - {pb.EVENT_KIND_UNSPECIFIED}
+
+
+class Events:
+    """The RPC of events."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def ListEvents(self, request: pb.ListEventsRequest, _caller: Caller) -> pb.ListEventsResponse:
+        """See the contract."""
+        page = Page(request, int, int)
+        event = tables.Event
+        place = (event.revision, event.ordinal)
+        query = event.select().limit(page.size + 1)
+        query = query.order_by(*(column.desc() for column in place) if request.newest_first else place)
+        if page.after:
+            revision, ordinal = page.after
+            later = (event.revision == revision) & (event.ordinal > ordinal) | (event.revision > revision)
+            earlier = (event.revision == revision) & (event.ordinal < ordinal) | (event.revision < revision)
+            query = query.where(earlier if request.newest_first else later)
+        for condition in self._conditions(request.filter):
+            query = query.where(condition)
+        events, token = page.cut(((row.revision, row.ordinal), _message(row)) for row in query)
+        return pb.ListEventsResponse(events=events, next_page_token=token)
+
+    def _conditions(self, wanted: pb.EventFilter) -> list[object]:
+        event = tables.Event
+        conditions: list[object] = []
+        if wanted.model:
+            conditions.append(event.model_uid == live_model(self._database, wanted.model, "filter.model").uid)
+        if wanted.kinds:
+            check_count(wanted.kinds, "filter.kinds", len(_KINDS))
+            if not _KINDS.issuperset(wanted.kinds):
+                raise InvalidArgument("there is no such kind of event", field="filter.kinds")
+            conditions.append(event.kind << list(wanted.kinds))
+        if wanted.name:
+            check_line(wanted.name, "filter.name")
+            conditions.append(event.name == wanted.name)
+        if wanted.after:
+            position = parse_position(wanted.after, "filter.after")
+            if nonce_at(self._database, position.revision) != position.nonce:
+                raise PositionUnknown("this registry's history does not have that position", field="filter.after")
+            conditions.append(event.revision > position.revision)
+        return conditions
+
+
+def _message(row: tables.Event) -> pb.Event:
+    position = Position(row.revision, bytes(row.nonce))
+    return row.to_proto(pb.Event, position=str(position), before=_state(row.before), after=_state(row.after))
+
+
+def _state(content: bytes | None) -> pb.EventState | None:
+    return None if content is None else pb.EventState.FromString(content)

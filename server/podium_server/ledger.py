@@ -1,0 +1,293 @@
+"""The one place where a change is committed: one thread, one transaction for all that wait, one revision for each mutation.
+
+The head row is taken first and every check is made under it, so revisions have no gaps and are in the order of commit, and no
+reply depends on anything that another writer could have changed. Replies go out only after the view has the events.
+"""
+
+import asyncio
+import hashlib
+import logging
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar, cast
+
+from google.protobuf.message import Message
+from peewee import DatabaseError, InterfaceError
+
+from podium_server.database import Connection, Database, Row, storage_error
+from podium_server.errors import Draining, InvalidArgument, Overloaded, RequestIdReused
+from podium_server.history import Event, Revision, read_since
+from podium_server.limits import MAX_REQUEST_ID_BYTES
+from podium_server.positions import Position
+from podium_server.tables import Table, insert_statement
+from podium_server.view import Snapshot, View, load
+
+log = logging.getLogger(__name__)
+
+MAX_WAITING = 10_000
+MAX_GROUP = 256
+REQUEST_KEPT_MICROSECONDS = 24 * 3600 * 1_000_000
+
+T = TypeVar("T")
+
+_EVENT_COLUMNS = ", ".join(f'"{name}"' for name in Event._fields)
+_INSERT_EVENT = f"INSERT INTO event ({_EVENT_COLUMNS}) VALUES ({', '.join('?' * len(Event._fields))})"
+
+
+class Caller(NamedTuple):
+    """Who calls which method: `actor` is what the client says, `peer` its address."""
+
+    actor: str
+    peer: str
+    method: str
+
+
+class Transaction:
+    """What a mutation sees: the database under the head lock, its own revision, and the time."""
+
+    def __init__(self, connection: Connection, caller: Caller, request_id: str, position: Position, now: int) -> None:
+        self.one, self.all, self.run, self.many = connection.one, connection.all, connection.run, connection.many
+        self.caller = caller
+        self.now = now
+        self.revision = position.revision
+        self.etag = position.nonce.hex()
+        self.events: list[Event] = []
+        self._request_id = request_id
+        self._nonce = position.nonce
+
+    def insert(self, table: type[Table], *rows: Row) -> None:
+        """Inserts rows: the values of all columns in the order of the table's declaration, without a generated id."""
+        self.many(insert_statement(table), rows)
+
+    def event(
+        self,
+        kind: int,
+        model: str,
+        model_uid: str,
+        name: str,
+        *,
+        before: Message | None = None,
+        after: Message | None = None,
+        reason: str = "",
+        text: str = "",
+        rollback: bool = False,
+    ) -> None:
+        """Says what the mutation does. The states are EventState messages."""
+        self.events.append(
+            Event(
+                self.revision, len(self.events), self.now, kind, model, model_uid, name, self.caller.actor, self.caller.peer,
+                self._request_id, reason, text, rollback, _serialized(before), _serialized(after), self._nonce,
+            )
+        )  # fmt: skip
+
+
+def _serialized(state: Message | None) -> bytes | None:
+    return None if state is None else state.SerializeToString()
+
+
+class _Work(NamedTuple):
+    """Something that waits for the writer. Without a caller it is a write that has no revision."""
+
+    change: Callable[[Transaction], Any]
+    caller: Caller | None
+    request: Message | None
+    future: asyncio.Future[Any]
+
+
+class Ledger:
+    """Commits mutations one group after the other and tells the view.
+
+    `committing` is true while this process has a commit under way that the view is about to get.
+    """
+
+    def __init__(self, database: Database, view: View) -> None:
+        self._database = database
+        self._view = view
+        self._loop = asyncio.get_running_loop()
+        self._queue: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+        self._closed = False
+        self.committing = False
+        self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
+        self._thread.start()
+
+    async def commit(self, request: Message, caller: Caller, mutation: Callable[[Transaction], Message]) -> bytes:
+        """Runs a mutation and returns its reply, serialized and with its position, once it is durable and in the view.
+
+        A `request_id` that this caller has used for this method gives the earlier reply; RequestIdReused if the content differs.
+        """
+        _check_request_id(request.request_id)  # type: ignore[attr-defined]  # every mutation's request has one
+        return cast(bytes, await self._wait(mutation, caller, request))
+
+    async def write(self, change: Callable[[Transaction], T]) -> T:
+        """Runs a write that is no event and takes no revision, and returns what it returns once it is durable."""
+        return cast(T, await self._wait(change, None, None))
+
+    async def close(self) -> None:
+        """Commits what waits, then ends the writer."""
+        self._closed = True
+        self._queue.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    def _wait(self, change: Callable[[Transaction], Any], caller: Caller | None, request: Message | None) -> asyncio.Future[Any]:
+        if self._closed:
+            raise Draining("the server is stopping: try again")
+        if self._queue.qsize() >= MAX_WAITING:
+            raise Overloaded("too many changes wait to be committed: try again later", retry_after_seconds=1)
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._queue.put(_Work(change, caller, request, future))
+        return future
+
+    def _run(self) -> None:
+        connection = Connection(self._database)
+        while (group := self._take()) is not None:
+            self.committing = True
+            revisions: list[Revision] | Snapshot
+            try:
+                revisions, outcomes = _Group(connection, self._view.posted).commit(group)
+            except Exception as error:  # whatever it was, those who wait are told and the writer goes on
+                log.exception("a group of %d changes was not committed", len(group))
+                failure = storage_error(error) if isinstance(error, DatabaseError | InterfaceError) else error
+                revisions, outcomes = [], [failure] * len(group)
+            if isinstance(revisions, Snapshot):
+                self._view.replace(revisions)
+            else:
+                self._view.post(revisions)
+            self.committing = False
+            self._loop.call_soon_threadsafe(_answer, group, outcomes)
+        connection.close()
+
+    def _take(self) -> list[_Work] | None:
+        work = self._queue.get()
+        group: list[_Work] = []
+        while work is not None:
+            group.append(work)
+            if len(group) == MAX_GROUP or self._queue.empty():
+                return group
+            work = self._queue.get()
+        if group:
+            self._queue.put(None)
+            return group
+        return None
+
+
+def _answer(group: list[_Work], outcomes: list[Any]) -> None:
+    for work, outcome in zip(group, outcomes, strict=True):
+        if work.future.done():  # the caller has gone
+            continue
+        if isinstance(outcome, Exception):
+            work.future.set_exception(outcome)
+        else:
+            work.future.set_result(outcome)
+
+
+class _Group:
+    """One transaction for all the work that waited."""
+
+    def __init__(self, connection: Connection, posted: Position) -> None:
+        self._connection = connection
+        self._posted = posted
+        self._revisions: list[Revision] = []
+
+    def commit(self, group: list[_Work]) -> tuple[list[Revision] | Snapshot, list[Any]]:
+        """Runs and commits the work: what the view does not know yet (all of it, if history was cut) and the outcomes."""
+        self._connection.run("BEGIN IMMEDIATE")
+        try:
+            self._take_head()
+            # Revisions of other processes; what they did is before what this group does.
+            earlier = [] if self._head == self._posted else read_since(self._connection, self._posted)
+            self._forget_requests()
+            outcomes = [self._run(work) for work in group]
+            if self._revisions:
+                self._connection.run("UPDATE head SET revision = ?, nonce = ?, time = ?", *self._head, self._now)
+            news = load(self._connection) if earlier is None else earlier + self._revisions
+            self._connection.run("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.run("ROLLBACK")
+            raise
+        return news, outcomes
+
+    def _take_head(self) -> None:
+        row = self._connection.one("SELECT revision, nonce, time FROM head")
+        assert row is not None
+        self._head = Position(row[0], row[1])
+        self._now = max(row[2], time.time_ns() // 1000)
+
+    def _run(self, work: _Work) -> Any:
+        self._connection.run("SAVEPOINT work")
+        try:
+            outcome = self._write(work) if work.caller is None else self._mutate(work, work.caller)
+        except (DatabaseError, InterfaceError) as error:
+            if not self._connection.in_transaction or _is_storage(error):
+                raise
+            outcome = error
+        except Exception as error:  # noqa: BLE001  # the caller is told, and the others of the group go on
+            outcome = error
+        if isinstance(outcome, Exception):
+            self._connection.run("ROLLBACK TO work")
+        self._connection.run("RELEASE work")
+        return outcome
+
+    def _write(self, work: _Work) -> Any:
+        return work.change(Transaction(self._connection, Caller("", "", ""), "", self._head, self._now))
+
+    def _mutate(self, work: _Work, caller: Caller) -> bytes:
+        request_id: str = work.request.request_id  # type: ignore[union-attr]
+        content = _content(work.request) if request_id else b""
+        replayed = self._replay(caller, request_id, content) if request_id else None
+        if replayed is not None:
+            return replayed
+        position = Position(self._head.revision + 1, os.urandom(8))
+        transaction = Transaction(self._connection, caller, request_id, position, self._now)
+        reply = work.change(transaction)
+        if not transaction.events:
+            position = self._head
+        reply.position = str(position)
+        serialized: bytes = reply.SerializeToString()
+        if request_id:
+            self._connection.run(
+                "INSERT INTO request (actor, method, request_id, content, reply, time) VALUES (?, ?, ?, ?, ?, ?)",
+                caller.actor, caller.method, request_id, content, serialized, self._now,
+            )  # fmt: skip
+        if transaction.events:
+            self._connection.many(_INSERT_EVENT, transaction.events)
+            self._revisions.append(Revision(position, transaction.events))
+            self._head = position
+        return serialized
+
+    def _replay(self, caller: Caller, request_id: str, content: bytes) -> bytes | None:
+        row = self._connection.one(
+            "SELECT content, reply FROM request WHERE actor = ? AND method = ? AND request_id = ? AND time > ?",
+            caller.actor, caller.method, request_id, self._now - REQUEST_KEPT_MICROSECONDS,
+        )  # fmt: skip
+        if row is None:
+            return None
+        if row[0] != content:
+            raise RequestIdReused(
+                "this request_id was used for a request with other content: make up a new one", field="request_id"
+            )
+        return cast(bytes, row[1])
+
+    def _forget_requests(self) -> None:
+        self._connection.run(
+            "DELETE FROM request WHERE (actor, method, request_id) IN "
+            "(SELECT actor, method, request_id FROM request WHERE time <= ? ORDER BY time LIMIT 1000)",
+            self._now - REQUEST_KEPT_MICROSECONDS,
+        )
+
+
+def _content(request: Message | None) -> bytes:
+    assert request is not None
+    return hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
+
+
+def _is_storage(error: Exception) -> bool:
+    return type(error).__name__ in {"OperationalError", "DatabaseError", "InterfaceError", "InternalError"}
+
+
+def _check_request_id(request_id: str) -> None:
+    if len(request_id) > MAX_REQUEST_ID_BYTES or not ((request_id.isascii() and request_id.isprintable()) or not request_id):
+        raise InvalidArgument("a request_id has 1 to 128 printable ASCII characters", field="request_id")

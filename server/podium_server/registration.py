@@ -1,0 +1,263 @@
+"""Registration: RegisterVersion, by which a version comes to be whole or not at all.
+
+What the bytes of the request alone decide is checked and hashed before the writer is asked. The rows of long file lists are
+written before as well, in pieces, by the digest of their manifest, so that no mutation is long.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from podium.v1 import versions_pb2 as pb
+from podium.v1.events_pb2 import EventKind
+from podium.v1.models_pb2 import VersionStrategy
+from podium.v1.records_pb2 import VersionRecord
+
+from podium_server import records, tables
+from podium_server.errors import BlobsMissing, InvalidArgument
+from podium_server.labels import write_labels
+from podium_server.ledger import Caller, Ledger, Transaction
+from podium_server.lifecycles import Lifecycles
+from podium_server.limits import MAX_REGISTERED_ALIASES, check_count, check_description, check_labels, check_reason
+from podium_server.manifests import check_files, manifest_digest
+from podium_server.names import check_model_name, check_settable_alias, check_stage, parse_reference
+from podium_server.presence import PRESENT, present
+from podium_server.references import ALIAS, References, find_version, live_model, version_message, version_state
+from podium_server.strategies import highest, next_version
+from podium_server.tables import get
+
+PIECE = 500
+MAX_SHOWN_DIGESTS = 20
+
+_ADD_FILE = (
+    "INSERT INTO manifest_file (manifest_digest, path, digest, size_bytes) SELECT ?, ?, digest, size_bytes FROM blob "
+    f"WHERE digest = ? AND size_bytes = ? AND {PRESENT} ON CONFLICT DO NOTHING"  # constant
+)
+_WHOLE_FILES = (
+    "SELECT count(*) FROM manifest_file f JOIN blob b ON b.digest = f.digest AND b.state = 'complete' WHERE f.manifest_digest = ?"
+)
+_OWN_BLOBS = (
+    "INSERT INTO model_blob (model_id, digest) SELECT ?, digest FROM manifest_file WHERE manifest_digest = ? ON CONFLICT DO NOTHING"
+)
+
+
+class _Content(NamedTuple):
+    """What a request registers: the digest of its files' manifest, and its record as bytes and their digest."""
+
+    manifest_digest: str
+    record: bytes
+    record_digest: str
+
+
+class Registration:
+    """The RPC that makes versions."""
+
+    def __init__(self, ledger: Ledger, lifecycles: Lifecycles, references: References) -> None:
+        self._ledger = ledger
+        self._lifecycles = lifecycles
+        self._references = references
+
+    async def RegisterVersion(self, request: pb.RegisterVersionRequest, caller: Caller) -> bytes:
+        """See the contract."""
+        if len(request.files) > PIECE:
+            digest = await asyncio.to_thread(_check, request)
+        else:
+            digest = _check(request)
+        record = VersionRecord()
+        record.CopyFrom(request.record)
+        # What a parent's reference means is known only under the head lock.
+        content = None if any(parent.reference for parent in record.parents) else _complete(record, digest)
+        for start in range(0, len(request.files) - PIECE, PIECE):
+            piece = request.files[start : start + PIECE]
+            await self._ledger.write(lambda tx, piece=piece: _add_files(tx, digest, piece))  # type: ignore[misc]
+        return await self._ledger.commit(request, caller, lambda tx: self._register(tx, request, record, digest, content))
+
+    def _register(
+        self,
+        tx: Transaction,
+        request: pb.RegisterVersionRequest,
+        record: VersionRecord,
+        digest: str,
+        content: _Content | None,
+    ) -> pb.RegisterVersionResponse:
+        model = live_model(tx, request.model)
+        if content is None:
+            _fill_parents(tx, record)
+            content = _complete(record, digest)
+        existing = get(
+            tx, tables.Version,
+            "model_id = ? AND digest = ? AND record_digest = ? AND deleted_at IS NULL ORDER BY number DESC LIMIT 1",
+            model.id, content.manifest_digest, content.record_digest,
+        )  # fmt: skip
+        if existing is not None and request.version in ("", existing.version):
+            return self._again(tx, request, model, existing)
+        size = _store_files(tx, model, content.manifest_digest, request.files)
+        version = self._insert(tx, request, model, record, content, size)
+        labels = dict(request.labels)
+        tx.event(
+            EventKind.EVENT_KIND_VERSION_REGISTERED, model.name, model.uid, version.version,
+            after=version_state(model, version, labels), reason=request.reason, text=request.description,
+        )  # fmt: skip
+        self._references.register(tx, model, version)
+        self._set_aliases(tx, request, model, version)
+        message = version.to_proto(
+            pb.Version, model=model.name, model_uid=model.uid, labels=labels, aliases=sorted(set(request.aliases))
+        )
+        return pb.RegisterVersionResponse(version=message, created=True)
+
+    def _again(
+        self, tx: Transaction, request: pb.RegisterVersionRequest, model: tables.Model, version: tables.Version
+    ) -> pb.RegisterVersionResponse:
+        """The version is there already: what was asked for beside it is done to it."""
+        if request.stage and request.stage != version.stage:
+            self._lifecycles.check_move(model.lifecycle_name, version.stage, request.stage, rollback=False)
+            self._references.transition(tx, model, version, request.stage, reason=request.reason)
+        self._set_aliases(tx, request, model, version)
+        return pb.RegisterVersionResponse(version=version_message(tx, model, version))
+
+    def _insert(
+        self,
+        tx: Transaction,
+        request: pb.RegisterVersionRequest,
+        model: tables.Model,
+        record: VersionRecord,
+        content: _Content,
+        size_bytes: int,
+    ) -> tables.Version:
+        stage = request.stage if request.HasField("stage") else self._lifecycles.get(model.lifecycle_name).initial_stage
+        if stage:
+            self._lifecycles.check_start(model.lifecycle_name, stage)
+        number = model.last_number + 1
+        name = self._name(tx, request, model, record, number)
+        top = model.highest_version
+        if model.strategy == VersionStrategy.VERSION_STRATEGY_SEMANTIC:
+            top = highest(top, name) if top else name
+        tx.run("UPDATE model SET last_number = ?, highest_version = ? WHERE id = ?", number, top, model.id)
+        if tx.run(
+            "INSERT INTO record (digest, content) VALUES (?, ?) ON CONFLICT DO NOTHING",
+            content.record_digest,
+            content.record,
+        ):
+            tx.insert(
+                tables.ExternalFile,
+                *(
+                    (
+                        content.record_digest,
+                        file.path,
+                        file.uri,
+                        file.digest,
+                        file.size_bytes if file.HasField("size_bytes") else None,
+                    )
+                    for file in record.external_files
+                ),
+            )
+        tx.insert(
+            tables.Version,
+            (
+                model.id, number, name, content.manifest_digest, content.record_digest, len(request.files), size_bytes,
+                len(record.external_files), stage, tx.revision if stage else 0, request.description, tx.caller.actor, 0,
+                tx.now, tx.now, tx.etag, None,
+            ),
+        )  # fmt: skip
+        version = get(tx, tables.Version, "model_id = ? AND number = ?", model.id, number)
+        assert version is not None
+        write_labels(tx, model, request.labels, number)
+        tx.insert(tables.Metric, *records.metric_rows(record, version.id))
+        tx.insert(tables.Param, *records.param_rows(record, version.id))
+        tx.insert(tables.Input, *records.input_rows(record, version.id))
+        tx.insert(tables.Parent, *records.parent_rows(record, version.id))
+        return version
+
+    def _name(
+        self,
+        tx: Transaction,
+        request: pb.RegisterVersionRequest,
+        model: tables.Model,
+        record: VersionRecord,
+        number: int,
+    ) -> str:
+        def taken(name: str) -> bool:
+            return tx.one("SELECT 1 FROM version WHERE model_id = ? AND version = ?", model.id, name) is not None
+
+        return next_version(
+            model.strategy, model_name=model.name, number=number, highest=model.highest_version, explicit=request.version,
+            bump=request.bump, commit=record.source.commit, now_us=tx.now, taken=taken,
+        )  # fmt: skip
+
+    def _set_aliases(
+        self, tx: Transaction, request: pb.RegisterVersionRequest, model: tables.Model, version: tables.Version
+    ) -> None:
+        for alias in sorted(set(request.aliases)):
+            before = self._references.row(tx, model, ALIAS, alias)
+            self._references.alias(tx, model, alias, version, before, reason=request.reason)
+
+
+def _check(request: pb.RegisterVersionRequest) -> str:
+    """Checks all that the request alone decides. Returns the digest of its manifest."""
+    check_model_name(request.model, "model")
+    check_files(request.files, request.record.external_files)
+    records.check_record(request.record)
+    check_description(request.description)
+    check_labels(request.labels)
+    check_reason(request.reason)
+    check_count(request.aliases, "aliases", MAX_REGISTERED_ALIASES)
+    for alias in request.aliases:
+        check_settable_alias(alias, "aliases")
+    if request.stage:
+        check_stage(request.stage, "stage")
+    if request.bump not in pb.VersionBump.values():
+        raise InvalidArgument(f"{request.bump} is no bump that this server knows", field="bump")
+    return manifest_digest(request.files)
+
+
+def _complete(record: VersionRecord, digest: str) -> _Content:
+    """Serializes the record, once for all times."""
+    if record.manifest_digest not in ("", digest):
+        raise InvalidArgument(f"the files have the manifest {digest}, not this one", field="record.manifest_digest")
+    record.manifest_digest = digest
+    content = records.serialize(record)
+    return _Content(digest, content, records.record_digest(content))
+
+
+def _fill_parents(tx: Transaction, record: VersionRecord) -> None:
+    """Writes into the record which versions the references to its parents mean now."""
+    for index, parent in enumerate(record.parents):
+        if parent.reference:
+            field = f"record.parents[{index}].reference"
+            reference = parse_reference(parent.reference, field)
+            model = live_model(tx, reference.model, field)
+            number = find_version(tx, model, reference).number
+            if parent.model_uid not in ("", model.uid) or parent.number not in (0, number):
+                raise InvalidArgument(f"{parent.reference} is number {number}: leave model_uid and number out", field=field)
+            parent.model_uid, parent.number = model.uid, number
+
+
+def _add_files(tx: Transaction, digest: str, files: Sequence[pb.ManifestFile]) -> None:
+    tx.many(_ADD_FILE, [(digest, file.path, file.digest, file.size_bytes) for file in files])
+
+
+def _store_files(tx: Transaction, model: tables.Model, digest: str, files: Sequence[pb.ManifestFile]) -> int:
+    """Makes the manifest's rows complete, and its blobs the model's. Returns the size of all files."""
+    known = tx.one("SELECT 1 FROM manifest WHERE digest = ?", digest) is not None
+    if not known:
+        _add_files(tx, digest, files[(len(files) - 1) // PIECE * PIECE :] if files else [])
+    whole = tx.one(_WHOLE_FILES, digest)
+    if whole != (len(files),):
+        _refuse_missing(tx, files)
+    size = sum(file.size_bytes for file in files)
+    if not known:
+        tx.insert(tables.Manifest, (digest, len(files), size))
+    tx.run(_OWN_BLOBS, model.id, digest)
+    return size
+
+
+def _refuse_missing(tx: Transaction, files: Sequence[pb.ManifestFile]) -> None:
+    sizes = present(tx, sorted({file.digest for file in files}))
+    for index, file in enumerate(files):
+        if sizes.get(file.digest, file.size_bytes) != file.size_bytes:
+            raise InvalidArgument(f"{file.digest} has {sizes[file.digest]} bytes", field=f"files[{index}].size_bytes")
+    missing = sorted({file.digest for file in files} - set(sizes))
+    raise BlobsMissing(
+        f"{len(missing)} of the files are not uploaded yet: upload them first",
+        digests=",".join(missing[:MAX_SHOWN_DIGESTS]), total=len(missing),
+    )  # fmt: skip

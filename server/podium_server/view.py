@@ -1,0 +1,147 @@
+"""What is true now, in memory: the target of every movable reference at one known revision, as the bytes of its reply.
+
+Only the event loop's thread reads and advances it. Other threads hand it revisions, in order and without gaps.
+"""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from podium.v1.events_pb2 import EventKind, EventState
+from podium.v1.resolve_pb2 import ResolveVersionResponse, Target
+
+from podium_server.errors import NotCaughtUp, PositionUnknown
+from podium_server.history import Event, Revision, nonce_at
+from podium_server.positions import Position, parse_position
+from podium_server.tables import Reader
+
+CATCH_UP_SECONDS = 2.0
+REMEMBERED_POSITIONS = 10_000
+
+_SIGNS: dict[int, str] = {EventKind.EVENT_KIND_ALIAS: "@", EventKind.EVENT_KIND_STAGE: "#", EventKind.EVENT_KIND_LATEST: "@"}
+_TARGETS = "SELECT m.name, r.kind, r.name, r.target FROM reference r JOIN model m ON m.id = r.model_id WHERE m.deleted_at IS NULL"
+
+
+class Entry(NamedTuple):
+    """What a reference means: the first field of a serialized ResolveVersionResponse, and what `for_serving` asks."""
+
+    reply: bytes
+    servable: bool
+    warnings: tuple[str, ...]
+
+    @classmethod
+    def of(cls, target: Target) -> "Entry":
+        """The entry of a target."""
+        return cls(ResolveVersionResponse(target=target).SerializeToString(), target.servable, tuple(target.warnings))
+
+
+class Snapshot(NamedTuple):
+    """Everything a view holds, at one position."""
+
+    position: Position
+    models: dict[str, str]
+    entries: dict[str, Entry]
+
+
+def load(reader: Reader) -> Snapshot:
+    """Reads a snapshot; the reader must be within one transaction."""
+    head = reader.one("SELECT revision, nonce FROM head")
+    assert head is not None
+    models = reader.all("SELECT name, uid FROM model WHERE deleted_at IS NULL")
+    entries = {
+        f"{model}{_SIGNS[kind]}{name}": Entry.of(Target.FromString(target)) for model, kind, name, target in reader.all(_TARGETS)
+    }
+    return Snapshot(Position(*head), dict(models), entries)
+
+
+class View:
+    """The movable references of the registry at `position`; `history` is another number whenever history was cut."""
+
+    def __init__(self, snapshot: Snapshot, read: Callable[[Callable[[Reader], object]], Awaitable[object]]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._read = read
+        self._posting = threading.Lock()
+        self.posted = snapshot.position
+        self._advanced = asyncio.Event()
+        self.history = 0
+        self._install(snapshot)
+
+    # Any thread.
+
+    def post(self, revisions: list[Revision]) -> None:
+        """Hands over committed revisions, in order; those that were handed over before are ignored."""
+        with self._posting:
+            new = [revision for revision in revisions if revision.position.revision > self.posted.revision]
+            if new:
+                self.posted = new[-1].position
+                self._loop.call_soon_threadsafe(self._apply, new)
+
+    def replace(self, snapshot: Snapshot) -> None:
+        """Hands over a whole new state, because history was cut."""
+        with self._posting:
+            self.posted = snapshot.position
+            self._loop.call_soon_threadsafe(self._install, snapshot)
+
+    # The event loop's thread.
+
+    def entry(self, reference: str) -> Entry | None:
+        """What a movable reference means, None if nothing."""
+        return self._entries.get(reference)
+
+    def changed(self, model: str) -> int:
+        """The revision at which a version of the model last changed or came, as far as this view saw it."""
+        return self._changed.get(model, 0)
+
+    async def reach(self, text: str) -> None:
+        """Returns once this view shows the position; raises PositionUnknown or, after two seconds, NotCaughtUp."""
+        wanted = parse_position(text)
+        if self._nonces.get(wanted.revision) == wanted.nonce:
+            return
+        if await self._read(lambda reader: nonce_at(reader, wanted.revision)) != wanted.nonce:
+            raise PositionUnknown(
+                "this registry's history does not have that position: it is of another registry, or history was cut"
+            )
+        try:
+            async with asyncio.timeout(CATCH_UP_SECONDS):
+                while self.position.revision < wanted.revision:
+                    await self._advanced.wait()
+        except TimeoutError:
+            raise NotCaughtUp("this server has not reached that position yet: try again") from None
+
+    def _install(self, snapshot: Snapshot) -> None:
+        self.history += 1
+        self.models = snapshot.models
+        self._entries = snapshot.entries
+        self._nonces: dict[int, bytes] = {}
+        self._changed: dict[str, int] = {}
+        self._arrive(snapshot.position)
+        self._wake()
+
+    def _apply(self, revisions: list[Revision]) -> None:
+        for revision in revisions:
+            for event in revision.events:
+                self._fold(event)
+            self._arrive(revision.position)
+        self._wake()
+
+    def _wake(self) -> None:
+        self._advanced.set()
+        self._advanced = asyncio.Event()
+
+    def _arrive(self, position: Position) -> None:
+        self.position = position
+        self.tail = ResolveVersionResponse(position=str(position)).SerializeToString()
+        self._nonces[position.revision] = position.nonce
+        self._nonces.pop(position.revision - REMEMBERED_POSITIONS, None)
+
+    def _fold(self, event: Event) -> None:
+        sign = _SIGNS.get(event.kind)
+        if sign is None:
+            self._changed[event.model] = event.revision
+            if event.kind == EventKind.EVENT_KIND_MODEL_CREATED:
+                self.models[event.model] = event.model_uid
+        elif event.after is None:
+            self._entries.pop(f"{event.model}{sign}{event.name}", None)
+        else:
+            self._entries[f"{event.model}{sign}{event.name}"] = Entry.of(EventState.FromString(event.after).target)
