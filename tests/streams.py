@@ -53,6 +53,10 @@ class OpenUpload:
     def close(self) -> None:
         self._messages.put(None)
 
+    def unsent(self) -> int:
+        """How many messages gRPC has not asked for."""
+        return self._messages.qsize()
+
     def result(self):
         return self.call.result(SECONDS)
 

@@ -126,7 +126,7 @@ def test_a_range_is_that_range(stub, ranged, start, limit):
         ({"path": "/weights/a.bin"}, CODE.NOT_FOUND, "FILE_NOT_FOUND"),
         ({"reference": "ranges:2"}, CODE.NOT_FOUND, "VERSION_NOT_FOUND"),
         ({"reference": "ranges"}, CODE.INVALID_ARGUMENT, "INVALID_ARGUMENT"),
-        ({"reference": digest_of(FILE)}, CODE.INVALID_ARGUMENT, "INVALID_ARGUMENT"),
+        ({"reference": digest_of(FILE)}, CODE.NOT_FOUND, "MODEL_NOT_FOUND"),
         ({"reference": f"ranges@{digest_of(FILE)}"}, CODE.NOT_FOUND, "VERSION_NOT_FOUND"),
         ({"at_least": "nonsense"}, CODE.INVALID_ARGUMENT, "INVALID_ARGUMENT"),
     ],

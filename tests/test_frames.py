@@ -102,7 +102,10 @@ def test_the_fast_path_is_taken_for_a_chunk_and_only_for_it(monkeypatch: pytest.
     for size in (0, 1, 127, 128, 1 << 20, 2 << 20):
         assert read_upload(field(CHUNK, bytes(size))) == bytes(size)
     for name, message in LEGAL.items():
-        if not name.startswith(("a chunk of", "a chunk that", "an empty chunk", "a long length", "the longest")) and name != "a chunk":
+        if (
+            not name.startswith(("a chunk of", "a chunk that", "an empty chunk", "a long length", "the longest"))
+            and name != "a chunk"
+        ):
             with pytest.raises(NameError):
                 read_upload(message)
 
@@ -114,7 +117,9 @@ def test_messages_put_together_at_random_mean_what_the_parser_says() -> None:
     for _ in range(20_000):
         parts = []
         for _ in range(rng.randint(1, 4)):
-            chunk = field(CHUNK, rng.randbytes(rng.choice([0, 1, 5, 127, 128, 300])), rng.choice([0, 0, 1]), rng.choice([0, 0, 1, 3]))
+            chunk = field(
+                CHUNK, rng.randbytes(rng.choice([0, 1, 5, 127, 128, 300])), rng.choice([0, 0, 1]), rng.choice([0, 0, 1, 3])
+            )
             parts.append(rng.choice([chunk, chunk, chunk, *pieces]))
         message = bytearray(b"".join(parts))
         for _ in range(rng.choice([0, 0, 1, 2])):

@@ -27,7 +27,7 @@ def data():
 
 
 def complete(size):
-    return {"committed_bytes": size, "complete": True}
+    return {"committed_bytes": size, "complete": True} if size else {"complete": True}
 
 
 def said(response: Message):
@@ -185,7 +185,8 @@ def test_a_known_blob_has_its_size(stub, model, data, by, refused):
     ],
 )
 def test_a_bad_header_is_refused(stub, model, data, change, field, refused):
-    refusal = refused(stub.UploadBlob, iter([header_of(model, data, **change)]))
+    header = UploadBlobHeader(**{"model": model, "digest": digest_of(data), "size_bytes": len(data), **change})
+    refusal = refused(stub.UploadBlob, iter([UploadBlobRequest(header=header)]))
     assert (refusal.code, refusal.reason, refusal.fields) == (CODE.INVALID_ARGUMENT, "INVALID_ARGUMENT", [field])
 
 
@@ -245,7 +246,9 @@ def test_a_writer_that_stands_still_for_5_seconds_is_taken_over(stub, model, dat
 
         def second_is_let_in():
             try:
-                responses.append(stub.UploadBlob(iter([header_of(model, data, offset=2 * MIB), *chunks_of(data[2 * MIB : 3 * MIB])])))
+                responses.append(
+                    stub.UploadBlob(iter([header_of(model, data, offset=2 * MIB), *chunks_of(data[2 * MIB : 3 * MIB])]))
+                )
             except grpc.RpcError as error:
                 assert Refusal(error).reason == "UPLOAD_BUSY"
             return responses
@@ -333,4 +336,3 @@ def test_uploads_leave_no_partial_behind(server, stub, model, data):
     upload(stub, model, data)
     folder = server.data / "blobs" / "partial"
     assert not [path for path in folder.iterdir() if path.name.startswith(digest_of(data)[7:])]
-    assert UploadBlobHeader.DESCRIPTOR.fields_by_name.keys() == {"model", "digest", "size_bytes", "offset"}

@@ -59,70 +59,64 @@ OPTIONS = (
 )
 
 
-class Server:
-    """A registry that is being served."""
+async def serve(settings: Settings) -> None:
+    """Serves until SIGTERM or SIGINT, then lets transfers finish within the grace."""
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    _check_free(settings.listen)
+    settings.data.mkdir(parents=True, exist_ok=True)
+    database = open_database(settings.data)
+    reads = ThreadPoolExecutor(READ_THREADS, "read")
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    async def read(question: Callable[[Reader], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(reads, lambda: database.read(lambda: question(database)))
 
-    async def run(self) -> None:
-        """Serves until SIGTERM or SIGINT, then lets transfers finish within the grace."""
-        stopping = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-        await self._start()
-        await stopping.wait()
-        await self._stop()
+    view = View(database.read(lambda: load(database)), read)
+    ledger = Ledger(database, view)
+    tailer = Tailer(database, view, ledger)
+    url = f"file://{(settings.data / 'blobs').resolve()}"
+    store = open_store(url)
+    lifecycles = database.read(lambda: Lifecycles(database))
+    references = References(lifecycles)
+    resolve = Resolve(view, lifecycles, read)
+    transfers = ThreadPoolExecutor(TRANSFER_THREADS, "transfer")
+    artifacts = Artifacts(database, ledger, store, transfers, resolve.find_target, read)
+    nouns = (
+        Models(database, ledger, lifecycles),
+        Registration(ledger, lifecycles, references),
+        Versions(database, ledger),
+        resolve,
+        artifacts,
+        Stages(ledger, lifecycles, references),
+        Aliases(database, ledger, references),
+        Events(database),
+        Info(database, view, lifecycles, store, url.partition(":")[0]),
+    )
+    server = grpc.aio.server(options=OPTIONS)
+    add_service(server, Handlers(database, view, reads), nouns)
+    healthy = await _add_companions(server)
+    port = server.add_insecure_port(settings.listen)
+    await server.start()
+    print(f"podium {version('podium')} serving {settings.listen.rpartition(':')[0]}:{port}  data {settings.data}", flush=True)
+    await stopping.wait()
+    log.info("stopping: calls under way have %g s", settings.grace_seconds)
+    await healthy.enter_graceful_shutdown()
+    await server.stop(settings.grace_seconds)
+    await artifacts.close()
+    tailer.close()
+    await ledger.close()
+    database.close_all()
 
-    async def _start(self) -> None:
-        settings = self._settings
-        _check_free(settings.listen)
-        settings.data.mkdir(parents=True, exist_ok=True)
-        database = self._database = open_database(settings.data)
-        reads = ThreadPoolExecutor(READ_THREADS, "read")
-        transfers = ThreadPoolExecutor(TRANSFER_THREADS, "transfer")
 
-        async def read(question: Callable[[Reader], T]) -> T:
-            return await asyncio.get_running_loop().run_in_executor(reads, lambda: database.read(lambda: question(database)))
-
-        view = View(database.read(lambda: load(database)), read)
-        lifecycles = database.read(lambda: Lifecycles(database))
-        ledger = self._ledger = Ledger(database, view)
-        self._tailer = Tailer(database, view, ledger)
-        url = f"file://{(settings.data / 'blobs').resolve()}"
-        store = open_store(url)
-        references = References(lifecycles)
-        resolve = Resolve(view, lifecycles, read)
-        nouns = (
-            Models(database, ledger, lifecycles),
-            Registration(ledger, lifecycles, references),
-            Versions(database, ledger),
-            resolve,
-            Artifacts(database, ledger, store, transfers, resolve.find_target, read),
-            Stages(ledger, lifecycles, references),
-            Aliases(database, ledger, references),
-            Events(database),
-            Info(database, view, lifecycles, store, url.partition(":")[0]),
-        )
-        server = self._server = grpc.aio.server(options=OPTIONS)
-        add_service(server, Handlers(database, view, reads), nouns)
-        self._health = health.aio.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        reflection.enable_server_reflection((SERVICE.full_name, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-        port = server.add_insecure_port(settings.listen)
-        await server.start()
-        for name in ("", SERVICE.full_name):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
-        host = settings.listen.rpartition(":")[0]
-        print(f"podium {version('podium')} serving {host}:{port}  data {settings.data}", flush=True)
-
-    async def _stop(self) -> None:
-        log.info("stopping: calls under way have %g s", self._settings.grace_seconds)
-        await self._health.enter_graceful_shutdown()
-        await self._server.stop(self._settings.grace_seconds)
-        self._tailer.close()
-        await self._ledger.close()
-        self._database.close_all()
+async def _add_companions(server: grpc.aio.Server) -> health.aio.HealthServicer:
+    """Adds grpc.health.v1 and server reflection."""
+    healthy = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+    reflection.enable_server_reflection((SERVICE.full_name, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    for name in ("", SERVICE.full_name):
+        await healthy.set(name, health_pb2.HealthCheckResponse.SERVING)
+    return healthy
 
 
 def _check_free(address: str) -> None:
@@ -147,8 +141,10 @@ def main(arguments: list[str] | None = None) -> None:
     # The writer and the event loop take turns: Python's default of 5 ms would be most of a mutation's time.
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
-        asyncio.run(Server(settings).run())
-    except (PodiumError, OSError) as error:
+        asyncio.run(serve(settings))
+    except OSError as error:
+        raise SystemExit(f"podium serve: {error.filename}: {error.strerror}") from None
+    except PodiumError as error:
         raise SystemExit(f"podium serve: {error}") from None
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import apsw
+from peewee import DatabaseError, InterfaceError, InternalError, OperationalError
 from peewee import __exception_wrapper__ as translated  # type: ignore[attr-defined]
 from playhouse.apsw_ext import APSWDatabase
 from playhouse.migrations import Runner
@@ -69,12 +70,16 @@ def _bindable(_cursor: object, _number: int, value: object) -> str:
 
 def open_database(folder: Path) -> Database:
     """Opens or makes the registry's database in a folder that exists."""
-    database = Database(str(folder / "registry.db"), pragmas=_PRAGMAS, timeout=30, max_connections=64)
+    path = folder / "registry.db"
+    database = Database(str(path), pragmas=_PRAGMAS, timeout=30, max_connections=64)
     tables.database.initialize(database)
     with (folder / "migrate.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        _migrate(database)
-    log.info("database sqlite %s, %s", apsw.sqlitelibversion(), folder / "registry.db")
+        try:
+            _migrate(database)
+        except (DatabaseError, InterfaceError) as error:
+            raise StorageUnavailable(f"{path} cannot be opened as a registry's database: {error}") from error
+    log.info("database sqlite %s, %s", apsw.sqlitelibversion(), path)
     return database
 
 
@@ -126,8 +131,10 @@ class Connection:
         self._raw.close()
 
 
-def storage_error(error: Exception) -> StorageFull | StorageUnavailable:
-    """What a failing database means for whoever called."""
-    if isinstance(error.__cause__, apsw.FullError) or any(isinstance(argument, apsw.FullError) for argument in error.args):
+def storage_error(error: Exception) -> StorageFull | StorageUnavailable | None:
+    """What an error of the database means for whoever called; None if the database works and the statement was wrong."""
+    if type(error) not in {OperationalError, DatabaseError, InterfaceError, InternalError}:
+        return None
+    if any(isinstance(argument, apsw.FullError) for argument in error.args):
         return StorageFull("the disk of the database is full: free some space and try again")
     return StorageUnavailable(f"the database does not work: {error}")

@@ -1,6 +1,7 @@
 """One stored file on its way out: each MiB is checked before it is sent, and read while the one before is being sent."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator
 from concurrent.futures import Executor
 from typing import NamedTuple
@@ -14,6 +15,9 @@ from podium_server.checksums import BLOCK_BYTES, block_matches
 from podium_server.errors import BlobDamaged, FileIsExternal, FileNotInVersion
 from podium_server.frames import chunk_frame
 from podium_server.ledger import Transaction
+
+
+BLOCKS_AT_ONCE = 2
 
 
 class StoredFile(NamedTuple):
@@ -53,7 +57,7 @@ def find_file(reader: tables.Reader, target: Target, path: str) -> StoredFile:
 
 
 class Download:
-    """Reads a range of a file. `damaged` tells whether it stopped at bytes that are not what they were."""
+    """Reads a range of a file."""
 
     def __init__(self, store: BlobStore, file: StoredFile, start: int, stop: int) -> None:
         self._store = store
@@ -62,26 +66,37 @@ class Download:
         self._stop = stop
         self._index = start // BLOCK_BYTES
         self._reader: Reader | None = None
+        self._damage: BlobDamaged | None = None
 
     async def frames(self, threads: Executor) -> AsyncGenerator[bytes]:
         """The chunks of the range, as frames. BlobDamaged before any byte of a damaged MiB."""
         loop = asyncio.get_running_loop()
         ahead = loop.run_in_executor(threads, self._next)
         try:
-            while frame := await asyncio.shield(ahead):
+            while frames := await asyncio.shield(ahead):
                 ahead = loop.run_in_executor(threads, self._next)
-                yield frame
+                while frames:
+                    yield frames.popleft()
         finally:
             await asyncio.wait({ahead})
             ahead.exception()  # looked at, so that asyncio does not log it where the call has gone
             if self._reader is not None:
                 await loop.run_in_executor(threads, self._reader.close)
 
-    def _next(self) -> bytes:
-        """The next frame, empty after the last."""
+    def _next(self) -> deque[bytes]:
+        """The next few frames, none after the last. Several, because going to a thread and back costs as much as reading a MiB."""
+        frames: deque[bytes] = deque()
+        while len(frames) < BLOCKS_AT_ONCE and self._index * BLOCK_BYTES < self._stop and self._damage is None:
+            try:
+                frames.append(self._frame())
+            except BlobDamaged as damage:
+                self._damage = damage
+        if self._damage is not None and not frames:
+            raise self._damage
+        return frames
+
+    def _frame(self) -> bytes:
         begin = self._index * BLOCK_BYTES
-        if begin >= self._stop:
-            return b""
         end = min(begin + BLOCK_BYTES, self._file.size)
         block = self._read(begin, end - begin)
         if len(block) != end - begin or not block_matches(block, self._index, self._file.crc32c):

@@ -21,7 +21,6 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
-from peewee import DatabaseError, InterfaceError
 
 from podium_server.database import Database, storage_error
 from podium_server.errors import InvalidArgument, PodiumError
@@ -138,9 +137,9 @@ def _caller(method: str, context: Context) -> Caller:
 
 async def _refuse(name: str, context: Context, error: Exception) -> None:
     """Ends the call with the error's status."""
-    if isinstance(error, DatabaseError | InterfaceError):
+    if storage := storage_error(error):
         log.error("%s: the database failed", name, exc_info=error)
-        error = storage_error(error)
+        error = storage
     if not isinstance(error, PodiumError):
         error_id = uuid.uuid4().hex
         log.error("%s failed, error id %s", name, error_id, exc_info=error)

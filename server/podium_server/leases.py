@@ -34,14 +34,12 @@ class Lease(NamedTuple):
         """Writes progress down. True if the blob has become whole by another upload; UploadBusy if the lease is lost."""
         if _already_there(tx, self.model_id, self.digest, self.size):
             return True
-        held = tx.one(f"SELECT 1 FROM upload WHERE {_MINE}", *self._key)
-        if held is None:
+        row = tx.one(f"SELECT committed_bytes, resume, lease_time FROM upload WHERE {_MINE}", *self._key)
+        if row is None:
             raise UploadBusy(f"another upload of {self.digest} has taken over: this one made no progress for 5 seconds")
-        if renew:
-            tx.run(
-                f"UPDATE upload SET committed_bytes = ?, resume = ?, lease_time = ? WHERE {_MINE}",
-                *durable, tx.now, *self._key,
-            )  # fmt: skip
+        progress = (*durable, tx.now if renew else row[2])
+        if progress != row:
+            tx.run(f"UPDATE upload SET committed_bytes = ?, resume = ?, lease_time = ? WHERE {_MINE}", *progress, *self._key)
         return False
 
     def release(self, tx: Transaction, durable: Durable) -> None:

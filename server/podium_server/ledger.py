@@ -15,7 +15,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar, cast
 
 from google.protobuf.message import Message
-from peewee import DatabaseError, InterfaceError
 
 from podium_server.database import Connection, Database, Row, storage_error
 from podium_server.errors import Draining, InvalidArgument, Overloaded, RequestIdReused
@@ -149,8 +148,7 @@ class Ledger:
                 revisions, outcomes = _Group(connection, self._view.posted).commit(group)
             except Exception as error:  # whatever it was, those who wait are told and the writer goes on
                 log.exception("a group of %d changes was not committed", len(group))
-                failure = storage_error(error) if isinstance(error, DatabaseError | InterfaceError) else error
-                revisions, outcomes = [], [failure] * len(group)
+                revisions, outcomes = [], [storage_error(error) or error] * len(group)
             if isinstance(revisions, Snapshot):
                 self._view.replace(revisions)
             else:
@@ -220,12 +218,10 @@ class _Group:
         self._connection.run("SAVEPOINT work")
         try:
             outcome = self._write(work) if work.caller is None else self._mutate(work, work.caller)
-        except (DatabaseError, InterfaceError) as error:
-            if not self._connection.in_transaction or _is_storage(error):
+        except Exception as error:
+            if storage_error(error):
                 raise
-            outcome = error
-        except Exception as error:  # noqa: BLE001  # the caller is told, and the others of the group go on
-            outcome = error
+            outcome = error  # its caller is told, and the others of the group go on
         if isinstance(outcome, Exception):
             self._connection.run("ROLLBACK TO work")
         self._connection.run("RELEASE work")
@@ -249,7 +245,9 @@ class _Group:
         serialized: bytes = reply.SerializeToString()
         if request_id:
             self._connection.run(
-                "INSERT INTO request (actor, method, request_id, content, reply, time) VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT INTO request (actor, method, request_id, content, reply, time) VALUES (?, ?, ?, ?, ?, ?) "
+                "ON CONFLICT (actor, method, request_id) DO UPDATE SET "
+                "content = excluded.content, reply = excluded.reply, time = excluded.time",
                 caller.actor, caller.method, request_id, content, serialized, self._now,
             )  # fmt: skip
         if transaction.events:
@@ -282,10 +280,6 @@ class _Group:
 def _content(request: Message | None) -> bytes:
     assert request is not None
     return hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
-
-
-def _is_storage(error: Exception) -> bool:
-    return type(error).__name__ in {"OperationalError", "DatabaseError", "InterfaceError", "InternalError"}
 
 
 def _check_request_id(request_id: str) -> None:

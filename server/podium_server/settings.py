@@ -21,7 +21,9 @@ class Settings:
     @classmethod
     def parse(cls, arguments: list[str] | None = None) -> "Settings":
         """Reads the command line; exits with a usage line if it is not right."""
-        parser = argparse.ArgumentParser(prog="podium serve", description="Serves the registry kept in a folder.")
+        parser = argparse.ArgumentParser(
+            prog="podium serve", usage=argparse.SUPPRESS, description="Serves the registry kept in a folder."
+        )
         parser.add_argument("--data", type=Path, default=Path("podium-data"), metavar="DIR", help="the folder")
         where = parser.add_mutually_exclusive_group()
         where.add_argument("--listen", default="127.0.0.1:7070", metavar="HOST:PORT", help="a loopback address")

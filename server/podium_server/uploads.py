@@ -26,8 +26,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 TICK_SECONDS = 1.0
-SYNC_BYTES = 8 << 20
-MAX_UNSYNCED_BYTES = 32 << 20  # so that the last sync is short, and a crash costs little
+SYNC_BYTES = 4 << 20
+MAX_UNSYNCED_BYTES = 8 << 20  # so that the last sync is short, and a crash costs little
 MAX_WAITING_BYTES = 2 << 20
 MAX_WAITING_CHUNKS = 256
 
@@ -58,7 +58,7 @@ class Upload:
         more = offset > 0
         while more and not self._there:
             more = await self._in_thread(self._writer.reread)
-            await self._write_down(progress=True)
+            await self._write_down(renew=True)
 
     async def receive(self, messages: AsyncIterator[bytes]) -> None:
         """Takes chunks until there are enough, or no more, or the blob is there by another upload."""
@@ -72,9 +72,9 @@ class Upload:
         except TimeoutError:
             if not patience.expired():
                 raise
-        await self._absorb()
-        for job in filter(None, (self._writing, self._keeping)):
-            await asyncio.shield(job)
+        await self._catch_up(0)
+        if self._keeping is not None:
+            await asyncio.shield(self._keeping)
 
     async def settle(self) -> UploadBlobResponse:
         """Ends an upload that was received: the blob is there, or what was sent of it stays, or is thrown away."""
@@ -105,17 +105,31 @@ class Upload:
             return
         self._waiting.append(chunk)
         self._waiting_bytes += len(chunk)
-        many = self._waiting_bytes >= MAX_WAITING_BYTES or len(self._waiting) >= MAX_WAITING_CHUNKS
-        if many or self._writing is None or self._writing.done():
-            await self._absorb()
+        await self._catch_up(MAX_WAITING_CHUNKS)
 
-    async def _absorb(self) -> None:
-        """Hands the chunks that wait to a thread, once it is through with those before."""
-        if self._writing is not None:
+    async def _catch_up(self, most: int) -> None:
+        """Returns when fewer chunks wait than that, and not too many bytes; at 0, when all of them are written."""
+        self._feed()
+        while self._writing is not None and not self._writing.done():
+            if len(self._waiting) < most and self._waiting_bytes < MAX_WAITING_BYTES:
+                return
             await asyncio.shield(self._writing)
+            self._feed()
+
+    def _feed(self) -> None:
+        """Hands the chunks that wait to a thread, once it is through with those before; raises what went wrong with them."""
+        if self._writing is not None:
+            if not self._writing.done():
+                return
+            self._writing.result()
         if self._waiting:
             self._writing = self._in_thread(self._writer.write, self._waiting)
+            self._writing.add_done_callback(self._feed_again)
             self._waiting, self._waiting_bytes = [], 0
+
+    def _feed_again(self, writing: asyncio.Future[None]) -> None:
+        if not writing.cancelled() and writing.exception() is None:
+            self._feed()
 
     async def _tick(self, patience: asyncio.Timeout) -> None:
         """Looks after the lease also while no chunk comes, and ends the waiting for one that is of no use any more."""
@@ -134,7 +148,7 @@ class Upload:
 
     def _keep_beside(self) -> None:
         if self._keeping is None or (self._keeping.done() and not self._is_decided()):
-            self._keeping = self._loop.create_task(self._sync(progress=self._received > self._kept_bytes))
+            self._keeping = self._loop.create_task(self._sync(renew=self._received > self._kept_bytes))
             self._kept_bytes, self._kept_at = self._received, self._loop.time()
 
     def _is_decided(self) -> bool:
@@ -142,13 +156,13 @@ class Upload:
         failed = self._keeping is not None and self._keeping.done() and self._keeping.exception() is not None
         return self._there or failed
 
-    async def _sync(self, *, progress: bool) -> None:
-        if progress:
+    async def _sync(self, *, renew: bool) -> None:
+        if self._received > self._writer.durable.offset:
             await self._in_thread(self._writer.sync)
-        await self._write_down(progress=progress)
+        await self._write_down(renew=renew)
 
-    async def _write_down(self, *, progress: bool) -> None:
-        self._there = await self._ledger.write(partial(self._lease.keep, durable=self._writer.durable, renew=progress))
+    async def _write_down(self, *, renew: bool) -> None:
+        self._there = await self._ledger.write(partial(self._lease.keep, durable=self._writer.durable, renew=renew))
 
     async def _settle(self) -> UploadBlobResponse:
         try:
@@ -168,6 +182,7 @@ class Upload:
         return UploadBlobResponse(committed_bytes=self._writer.durable.offset)
 
     async def _let_go(self) -> None:
+        self._waiting = []
         await asyncio.gather(*self._jobs, *filter(None, (self._writing, self._keeping)), return_exceptions=True)
         try:
             await self._in_thread(self._writer.close)

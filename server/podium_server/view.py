@@ -58,7 +58,9 @@ def load(reader: Reader) -> Snapshot:
 class View:
     """The movable references of the registry at `position`; `history` is another number whenever history was cut."""
 
-    def __init__(self, snapshot: Snapshot, read: Callable[[Callable[[Reader], object]], Awaitable[object]]) -> None:
+    def __init__(
+        self, snapshot: Snapshot, read: Callable[[Callable[[Reader], list[bytes | None]]], Awaitable[list[bytes | None]]]
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._read = read
         self._posting = threading.Lock()
@@ -98,13 +100,16 @@ class View:
         wanted = parse_position(text)
         if self._nonces.get(wanted.revision) == wanted.nonce:
             return
-        if await self._read(lambda reader: nonce_at(reader, wanted.revision)) != wanted.nonce:
+        history, shown = self.history, self.position
+        nonces = await self._read(lambda reader: [nonce_at(reader, at.revision) for at in (wanted, shown)])
+        if nonces[0] != wanted.nonce:
             raise PositionUnknown(
                 "this registry's history does not have that position: it is of another registry, or history was cut"
             )
         try:
             async with asyncio.timeout(CATCH_UP_SECONDS):
-                while self.position.revision < wanted.revision:
+                # Where what this view shows has been cut, its number says nothing.
+                while self.position.revision < wanted.revision or (nonces[1] != shown.nonce and self.history == history):
                     await self._advanced.wait()
         except TimeoutError:
             raise NotCaughtUp("this server has not reached that position yet: try again") from None

@@ -27,7 +27,7 @@ class LocalStore:
             sync_folder(folder)
             sync_folder(folder.parent)
 
-    def begin(self, digest: str, size: int, resume: str = "") -> LocalPartial:
+    def begin(self, digest: str, size: int, resume: str = "") -> LocalPartial:  # noqa: ARG002 - other stores must know the size
         """See BlobStore.begin."""
         final = self._path(digest)
         with translated():

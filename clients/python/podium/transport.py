@@ -1,0 +1,185 @@
+"""One channel a process to one server: address, deadlines, retries, identity, and errors as exceptions of our own."""
+
+import getpass
+import json
+import os
+import re
+import socket
+from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
+from typing import NamedTuple, TypeVar
+
+import grpc
+
+from podium.errors import InvalidArgument, PodiumError, from_status
+from podium.forks import turns
+from podium.transfers import Crew
+from podium.v1.artifacts_pb2 import DownloadArtifactRequest, UploadBlobResponse
+from podium.v1.registry_service_pb2 import DESCRIPTOR
+from podium.v1.registry_service_pb2_grpc import RegistryServiceStub
+
+DEFAULT_ADDRESS = "127.0.0.1:7070"
+# A stream that runs longer is cut and goes on where it stopped: this bounds only how long a stuck server is waited for.
+STREAM_SECONDS = 600.0
+MAX_ACTOR_BYTES = 256
+
+_SERVICE = DESCRIPTOR.services_by_name["RegistryService"]
+_STREAMS = [method.name for method in _SERVICE.methods if method.client_streaming or method.server_streaming]
+_UNARY = [method.name for method in _SERVICE.methods if method.name not in _STREAMS]
+
+# Every unary call may be repeated: a read changes nothing, a mutation carries a request id. Streams are resumed instead.
+_SERVICE_CONFIG = {
+    "methodConfig": [
+        {
+            "name": [{"service": _SERVICE.full_name, "method": name} for name in _UNARY],
+            "retryPolicy": {
+                "maxAttempts": 4,
+                "initialBackoff": "0.05s",
+                "maxBackoff": "1s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ]
+}
+_OPTIONS = [
+    ("grpc.primary_user_agent", "podium-python"),
+    ("grpc.max_receive_message_length", 4 << 20),
+    ("grpc.max_send_message_length", 4 << 20),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    # A server that was restarted is found again soon.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    # Connections are not shared between channels: a forked child would get its parent's.
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+]
+_ADDRESS = re.compile(r"(?:grpc://)?((?:[^\s/:@\[\]]+|\[[0-9A-Fa-f:.%]+\]):([0-9]{1,5}))/?")
+_LOOPBACK = ("127.", "localhost:", "[::1]:")
+
+Request = TypeVar("Request")
+Reply = TypeVar("Reply")
+
+
+class Connection(NamedTuple):
+    """A channel, what it is for, and its calls. The streams take and give bytes: see frames."""
+
+    address: str
+    generation: int
+    channel: grpc.Channel
+    stub: RegistryServiceStub
+    upload: "grpc.StreamUnaryMultiCallable[bytes, UploadBlobResponse]"
+    download: "grpc.UnaryStreamMultiCallable[DownloadArtifactRequest, bytes]"
+
+
+class Transport:
+    """Calls to the server at `url`, else to the one that PODIUM_URL names at the time. Threads and forks may share it."""
+
+    def __init__(self, url: str | None, actor: str | None, timeout: float) -> None:
+        self.timeout = timeout
+        self._url = url
+        self._metadata = (("podium-actor", default_actor() if actor is None else _check_actor(actor)),)
+        self._connection: Connection | None = None
+        if url is not None:
+            parse_address(url)
+
+    @property
+    def address(self) -> str:
+        """`host:port` of the server."""
+        return parse_address(self._url or os.environ.get("PODIUM_URL") or DEFAULT_ADDRESS)
+
+    def call(
+        self, method: "Callable[[RegistryServiceStub], grpc.UnaryUnaryMultiCallable[Request, Reply]]", request: Request
+    ) -> Reply:
+        """One unary call: `call(lambda stub: stub.GetModel, request)`."""
+        with turns.calling():
+            connection = self._connect()
+            try:
+                return method(connection.stub)(request, timeout=self.timeout, metadata=self._metadata)
+            except grpc.RpcError as error:
+                raise from_status(error, connection.address) from None
+
+    def download(self, request: DownloadArtifactRequest, crew: Crew) -> Generator[bytes]:
+        """The serialized messages of one download. Close it when done."""
+        with turns.calling():
+            connection = self._connect()
+            call = connection.download(request, timeout=STREAM_SECONDS, metadata=self._metadata)
+            with crew.stoppable(call.cancel), turns.cancelled_by_forks(call.cancel):
+                try:
+                    yield from call
+                except grpc.RpcError as error:
+                    raise from_status(error, connection.address) from None
+                finally:
+                    call.cancel()
+
+    def upload(self, messages: Iterator[bytes], crew: Crew) -> UploadBlobResponse:
+        """One upload of these serialized messages."""
+        with turns.calling():
+            connection = self._connect()
+            call = connection.upload.future(messages, timeout=STREAM_SECONDS, metadata=self._metadata)
+            with crew.stoppable(call.cancel), turns.cancelled_by_forks(call.cancel):
+                try:
+                    return call.result()
+                except grpc.FutureCancelledError:
+                    raise PodiumError("the upload was interrupted", code=grpc.StatusCode.CANCELLED) from None
+                except grpc.RpcError as error:
+                    raise from_status(error, connection.address) from None
+                finally:
+                    call.cancel()
+
+    def close(self) -> None:
+        """Ends the connection; the next call makes a new one."""
+        with turns.calling():
+            connection, self._connection = self._connection, None
+            if connection and connection.generation == turns.generation:
+                connection.channel.close()
+
+    def _connect(self) -> Connection:
+        address, connection = self.address, self._connection
+        if connection is None or (connection.address, connection.generation) != (address, turns.generation):
+            connection = self._connection = _open(address)
+        return connection
+
+
+def parse_address(url: str) -> str:
+    """`host:port` of `host:port` or `grpc://host:port`."""
+    match = _ADDRESS.fullmatch(url)
+    if not match or int(match[2]) > 65_535:
+        raise InvalidArgument(f"{url!r} is not the address of a Podium server: use HOST:PORT or grpc://HOST:PORT")
+    return match[1]
+
+
+def user_name() -> str:
+    """Who runs this process, or the number of that user if it has no name (in many containers)."""
+    with suppress(OSError, KeyError, ImportError):
+        return getpass.getuser()
+    return str(os.getuid())
+
+
+def default_actor() -> str:
+    """`user@host`, in the characters that metadata can carry."""
+    actor = f"{user_name()}@{socket.gethostname()}".encode("ascii", "replace")[:MAX_ACTOR_BYTES].decode()
+    return re.sub("[^ -~]", "?", actor)
+
+
+def _check_actor(actor: str) -> str:
+    if not re.fullmatch(f"[ -~]{{1,{MAX_ACTOR_BYTES}}}", actor):
+        raise InvalidArgument(f"{actor!r} cannot be an actor: 1 to {MAX_ACTOR_BYTES} printable ASCII characters")
+    return actor
+
+
+def _open(address: str) -> Connection:
+    # A proxy that the environment names for the web does not lead to this machine.
+    options = [*_OPTIONS, ("grpc.enable_http_proxy", int(not address.startswith(_LOOPBACK)))]
+    channel = grpc.insecure_channel(address, options=options)
+    path = f"/{_SERVICE.full_name}/"
+    return Connection(
+        address,
+        turns.generation,
+        channel,
+        RegistryServiceStub(channel),
+        channel.stream_unary(f"{path}UploadBlob", None, UploadBlobResponse.FromString),
+        channel.unary_stream(f"{path}DownloadArtifact", DownloadArtifactRequest.SerializeToString, None),
+    )

@@ -1,0 +1,143 @@
+"""RegisterVersion, SetAlias and TransitionStage, beside an empty server under the same load and bare transactions."""
+
+import itertools
+import statistics
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bare_sqlite import Replay
+from generator import Generator, Load, against, call, column, write_bodies
+from podium.v1 import aliases_pb2, stages_pb2
+from processes import Process, empty, podium
+from registry import Registry
+from table import Row, paired
+
+MANY = 64
+RECORDED = 120
+SINGLE_RATE = 2_500  # more calls a second than one caller can make, and than 64 can
+MANY_RATE = 8_000
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A mutation: its requests for a round and a number of callers, in turns one of each caller, and what the project promises."""
+
+    what: str
+    method: str
+    requests: Callable[[Registry, int, int], Iterator[bytes]]
+    transactions: int | None = None
+    share: float | None = None
+    rate: int = MANY_RATE
+
+
+def registrations(registry: Registry, _round: int, callers: int) -> Iterator[bytes]:
+    """Each caller registers in a model of its own."""
+    models = [registry.requests(_model(caller)) for caller in range(callers)]
+    while True:
+        for requests in models:
+            yield next(requests).SerializeToString()
+
+
+def alias_moves(_registry: Registry, number: int, callers: int) -> Iterator[bytes]:
+    """Each caller moves an alias of its own to and fro between two versions; a new alias in each round."""
+    for turn in itertools.count():
+        for caller in range(callers):
+            yield aliases_pb2.SetAliasRequest(
+                model=_model(caller),
+                alias=f"champion-{callers}-{number}",
+                version=str(1 + turn % 2),
+                reason="better on the holdout",
+                request_id=f"alias-{callers}-{number}-{turn}-{caller}",
+            ).SerializeToString()
+
+
+def transitions(_registry: Registry, number: int, callers: int) -> Iterator[bytes]:
+    """Each caller moves a version of its own to and fro between two stages; another version in each round."""
+    for turn in itertools.count():
+        for caller in range(callers):
+            yield stages_pb2.TransitionStageRequest(
+                reference=f"{_model(caller)}:{_version(number, callers)}",
+                stage=("staging", "development")[turn % 2],
+                reason="passed the checks",
+                request_id=f"stage-{callers}-{number}-{turn}-{caller}",
+            ).SerializeToString()
+
+
+# Transitions come first: they also touch the aliases of a version, of which it has none yet.
+KINDS = (
+    Kind("transition", "TransitionStage", transitions),
+    Kind("set alias", "SetAlias", alias_moves, transactions=4, share=0.4),
+    Kind("register version", "RegisterVersion", registrations, transactions=5, share=0.15, rate=MANY_RATE // 2),
+)
+
+
+def measure(generator: Generator, folder: Path) -> Iterator[Row]:
+    """p50 and p99 of each mutation with one caller, and what 64 do together."""
+    with podium(folder / "mutations") as server:
+        registry = Registry(server.address)
+        registry.create([_model(caller) for caller in range(MANY)])
+        registry.register(_model(0), 2)
+        recorded = [_record(kind, registry, folder) for kind in KINDS]
+        for caller in range(MANY):
+            registry.register(_model(caller), _version(generator.rounds, MANY))
+        for kind, (replay, size) in zip(KINDS, recorded, strict=True):
+            with empty({kind.method: size}, folder / "empty.log") as floor:
+                yield from _one_caller(kind, generator, registry, server, floor, replay, folder)
+                yield from _many_callers(kind, generator, registry, server, floor, folder)
+        registry.close()
+
+
+def _model(caller: int) -> str:
+    return f"risk/model-{caller}"
+
+
+def _version(number: int, callers: int) -> int:
+    """Which version a round moves: other ones with one caller, and with many, than those that were recorded (round -1)."""
+    return 1 + 2 * (number + 1) + (callers == MANY)
+
+
+def _record(kind: Kind, registry: Registry, folder: Path) -> tuple[Replay, int]:
+    """Makes some calls one by one; returns what they wrote and how long a reply is."""
+    replay = Replay(folder / "mutations" / "registry.db", folder, kind.method)
+    replies: list[bytes] = []
+    bodies = itertools.islice(kind.requests(registry, -1, 1), RECORDED)
+    replay.record([lambda body=body: replies.append(call(registry.channel, kind.method, body)) for body in bodies])  # type: ignore[misc]
+    return replay, len(replies[-1])
+
+
+def _one_caller(
+    kind: Kind, generator: Generator, registry: Registry, server: Process, floor: Process, replay: Replay, folder: Path
+) -> Iterator[Row]:
+    bare: list[list[float]] = []
+
+    def bodies(number: int) -> Path:
+        bare.append(replay.run())
+        count = int(SINGLE_RATE * generator.seconds)
+        return write_bodies(folder / "bodies", itertools.islice(kind.requests(registry, number, 1), count))
+
+    pairs = generator.beside(server, floor, kind.method, bodies, 1)
+    times = kind.transactions or 1
+    p50 = [statistics.median(took) for took in bare[1:]]
+    p99 = [statistics.quantiles(took, n=100)[-1] for took in bare[1:]]
+    beside = f"empty call + {times} × transaction of {replay.rows:.0f} rows"
+    for name, calls, took, target in (
+        ("p50", column(pairs, "p50"), p50, kind.transactions and 1),
+        ("p99", column(pairs, "p99"), p99, None),
+    ):
+        budget = [(ours, call + times * transaction) for (ours, call), transaction in zip(calls, took, strict=True)]
+        yield paired(f"{kind.what}, 1 caller, {name}", "ms", budget, f"{beside} ({statistics.median(took):.2f} ms)", at_most=target)
+
+
+def _many_callers(
+    kind: Kind, generator: Generator, registry: Registry, server: Process, floor: Process, folder: Path
+) -> Iterator[Row]:
+    def bodies(number: int) -> Path:
+        count = int(kind.rate * generator.seconds)
+        return write_bodies(folder / "bodies", itertools.islice(kind.requests(registry, number, MANY), count))
+
+    pairs: list[tuple[Load, Load]] = generator.beside(server, floor, kind.method, bodies, MANY)
+    what = f"{kind.what}, {MANY} callers"
+    yield paired(what, "/s", column(pairs, "rate"), against(pairs), at_least=kind.share)
+    yield paired(f"{what}, p50", "ms", column(pairs, "p50"), "empty server")
+    yield paired(f"{what}, p99", "ms", column(pairs, "p99"), "empty server")

@@ -1,0 +1,79 @@
+"""A relay between client and server that counts the bytes which pass, and can be cut."""
+
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+PIECE_BYTES = 1 << 16
+
+
+class Relay:
+    """Relays connections from `address` to a server. `up` and `down` count the bytes to and from the server."""
+
+    def __init__(self, server: str) -> None:
+        host, _, port = server.rpartition(":")
+        self.server = (host, int(port))
+        self.up = self.down = 0
+        self._limits: dict[str, int] = {}
+        self._lock = threading.Lock()
+        self._ends: list[socket.socket] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self.cuts = 0
+        self.when_cut: Callable[[], object] = lambda: None
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut_after(self, *, up: int | None = None, down: int | None = None) -> None:
+        """Breaks all connections once so many more bytes have passed. New ones hold."""
+        with self._lock:
+            if up is not None:
+                self._limits["up"] = self.up + up
+            if down is not None:
+                self._limits["down"] = self.down + down
+
+    def cut(self) -> None:
+        """Breaks all connections now."""
+        with self._lock:
+            ends, self._ends = self._ends, []
+            self.cuts += 1
+        for end in ends:
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._listener.close()
+        self.cut()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            try:
+                server = socket.create_connection(self.server)
+            except OSError:
+                client.close()
+                continue
+            with self._lock:
+                self._ends += [client, server]
+            for source, target, way in ((client, server, "up"), (server, client, "down")):
+                threading.Thread(target=self._relay, args=(source, target, way), daemon=True).start()
+
+    def _relay(self, source: socket.socket, target: socket.socket, way: str) -> None:
+        with suppress(OSError):
+            while piece := source.recv(PIECE_BYTES):
+                target.sendall(piece)
+                with self._lock:
+                    passed = getattr(self, way) + len(piece)
+                    setattr(self, way, passed)
+                    over = passed >= self._limits.get(way, passed + 1)
+                    if over:
+                        del self._limits[way]
+                if over:
+                    self.cut()
+                    self.when_cut()
+        for end in (source, target):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)

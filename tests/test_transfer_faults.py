@@ -1,0 +1,263 @@
+"""Transfers through crashes, stopped processes, full disks and slow peers. Nothing that is not whole is ever there."""
+
+import os
+import queue
+import random
+import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import pytest
+from conftest import Refusal
+from disks import SmallDisk
+from podium.v1.artifacts_pb2 import DownloadArtifactRequest
+from podium.v1.registry_service_pb2_grpc import RegistryServiceStub
+from story import create_model, download, register, upload_files
+from streams import MIB, SECONDS, OpenUpload, chunks_of, committed, digest_of, endless, header_of, until, upload
+
+CODE = grpc.StatusCode
+
+
+def resumed(stub, model, data):
+    """Uploads what is missing, however long it takes to be let in; how many bytes had to be sent."""
+    sent = []
+
+    def is_let_in():
+        try:
+            offset = committed(stub, model, data)
+            if offset is not None:
+                assert upload(stub, model, data, offset).complete
+                sent.append(len(data) - offset)
+            return True
+        except grpc.RpcError as error:
+            assert Refusal(error).reason == "UPLOAD_BUSY", error
+            return False
+
+    until(is_let_in)
+    assert committed(stub, model, data) is None
+    return sum(sent)
+
+
+def stored(stub, model, data):
+    """The bytes as a download of a version of them gives them."""
+    reference = f"{model}:{register(stub, model, files=upload_files(stub, model, {'f': data})).version.number}"
+    return download(stub, reference, "f")
+
+
+def test_after_a_crash_an_upload_sends_only_its_last_few_mib_again(start_server):
+    server = start_server()
+    create_model(server.stub, "m")
+    data = os.urandom(128 * MIB)
+    rng = random.Random(7)
+    durable = 0
+    for _ in range(3):
+        goal = durable + rng.randrange(8, 24) * MIB
+        stop = goal + 16 * MIB
+
+        def reaches_its_goal():
+            """Whether an upload was let in and is far enough: it is killed in full flow."""
+            with OpenUpload(server.stub) as stream:
+                stream.send(header_of("m", data, offset=durable), *chunks_of(data[durable:stop]))
+                until(lambda: stream.call.done() or committed(server.stub, "m", data) >= goal)
+                if stream.call.done():
+                    assert Refusal(stream.call.exception()).reason == "UPLOAD_BUSY"
+                    return False
+                server.kill()
+                sent.append(stop - MIB * stream.unsent())
+                return True
+
+        sent = []
+        until(reaches_its_goal)
+        server.start()
+        durable = committed(server.stub, "m", data)
+        assert goal <= durable
+        assert sent[0] - durable <= 24 * MIB, "of which some was still on its way"
+        assert len(list((server.data / "blobs" / "partial").iterdir())) == 1, "a crash leaves no second copy"
+    assert resumed(server.stub, "m", data) == len(data) - durable
+    assert stored(server.stub, "m", data) == data
+    assert not list((server.data / "blobs" / "partial").iterdir())
+
+
+def test_no_crash_makes_a_blob_that_is_not_whole(start_server):
+    server = start_server()
+    create_model(server.stub, "m")
+    rng = random.Random(11)
+    blobs = [rng.randbytes(rng.randrange(1, 3 * MIB)) for _ in range(40)]
+    acknowledged = []
+
+    def send(stub, blob):
+        try:
+            assert upload(stub, "m", blob).complete
+            acknowledged.append(blob)
+        except grpc.RpcError as error:
+            assert error.code() in (CODE.UNAVAILABLE, CODE.ABORTED, CODE.CANCELLED), error
+        except ValueError as error:
+            assert "closed" in str(error)  # noqa: PT017
+
+    for crash in range(3):
+        with ThreadPoolExecutor(8) as pool:
+            futures = [pool.submit(send, server.stub, blob) for blob in blobs if blob not in acknowledged]
+            for future in futures[: 4 + 5 * crash]:
+                future.result(SECONDS)
+            server.kill()
+        assert [error for future in futures if (error := future.exception())] == []
+        server.start()
+        assert all(committed(server.stub, "m", blob) is None for blob in acknowledged), "what was acknowledged is there"
+    assert len(acknowledged) < len(blobs)
+    for blob in blobs:
+        resumed(server.stub, "m", blob)
+    register(server.stub, "m", files=upload_files(server.stub, "m", {str(number): blob for number, blob in enumerate(blobs)}))
+    for number, blob in enumerate(blobs):
+        assert download(server.stub, "m:1", str(number)) == blob
+
+
+def test_a_server_that_stood_still_changes_nothing_of_what_another_one_went_on_with(start_server):
+    """Two processes over one folder; the first is stopped in mid-upload, and wakes up after the second has taken over."""
+    first, second = start_server(), start_server()
+    create_model(first.stub, "m")
+    data = os.urandom(24 * MIB)
+    with OpenUpload(first.stub, [header_of("m", data), *chunks_of(data[: 10 * MIB])]) as stream:
+        until(lambda: committed(second.stub, "m", data) == 10 * MIB)
+        stream.send(*chunks_of(data[10 * MIB : 14 * MIB]))
+        first.process.send_signal(signal.SIGSTOP)
+        with OpenUpload(second.stub) as taken:
+
+            def is_let_in():
+                try:
+                    offset = committed(second.stub, "m", data)
+                    response = second.stub.UploadBlob(
+                        iter([header_of("m", data, offset=offset), *chunks_of(data[offset : 16 * MIB])])
+                    )
+                    return response.committed_bytes == 16 * MIB
+                except grpc.RpcError as error:
+                    assert Refusal(error).reason in ("UPLOAD_BUSY", "OFFSET_MISMATCH"), error
+
+            until(is_let_in)
+            first.process.send_signal(signal.SIGCONT)
+            stream.send(*chunks_of(b"!" * 10 * MIB))
+            with pytest.raises(grpc.RpcError) as lost:
+                stream.result()
+            assert Refusal(lost.value).reason == "UPLOAD_BUSY"
+            taken.close()
+    assert committed(second.stub, "m", data) == 16 * MIB
+    assert upload(second.stub, "m", data, 16 * MIB).complete
+    assert stored(second.stub, "m", data) == data
+    assert stored(first.stub, "m", data) == data
+    assert not list((first.data / "blobs" / "partial").iterdir())
+
+
+@pytest.fixture
+def disk(tmp_path):
+    disk = SmallDisk(tmp_path / "data" / "blobs", 64 * MIB)
+    yield disk
+    disk.close()
+
+
+def test_on_a_full_disk_uploads_are_refused_and_go_on_when_there_is_room(disk, start_server, refused):
+    server = start_server()
+    stub = server.stub
+    create_model(stub, "m")
+    disk.resize(20 * MIB, server.process.pid)
+    data = os.urandom(30 * MIB)
+    refusal = refused(upload, stub, "m", data)
+    assert (refusal.code, refusal.reason) == (CODE.RESOURCE_EXHAUSTED, "STORAGE_FULL")
+    offset = committed(stub, "m", data)
+    assert 12 * MIB < offset <= 20 * MIB
+    refusal = refused(upload, stub, "m", data, offset)
+    assert refusal.reason == "STORAGE_FULL"
+    assert create_model(stub, "the-server-lives").uid
+    disk.resize(64 * MIB, server.process.pid)
+    offset = committed(stub, "m", data)
+    assert offset > 12 * MIB
+    assert upload(stub, "m", data, offset).complete
+    assert stored(stub, "m", data) == data
+    server.stop()
+    assert "Traceback" not in server.output()
+
+
+def memory(server, what):
+    """A figure of the server's memory in bytes: VmRSS now, VmHWM at most since it was last asked to forget."""
+    (line,) = [line for line in Path(f"/proc/{server.process.pid}/status").read_text().splitlines() if line.startswith(what)]
+    return int(line.split()[1]) * 1024
+
+
+def forget_peak(server):
+    Path(f"/proc/{server.process.pid}/clear_refs").write_text("5")
+
+
+def test_memory_does_not_grow_with_the_file(start_server):
+    server = start_server()
+    create_model(server.stub, "m")
+    data = os.urandom(MIB) * 400
+    idle = memory(server, "VmRSS")
+    forget_peak(server)
+    assert upload(server.stub, "m", data).complete
+    register(server.stub, "m", files=upload_files(server.stub, "m", {"f": data}))
+    assert download(server.stub, "m:1", "f") == data
+    assert memory(server, "VmHWM") - idle < 100 * MIB
+
+
+def test_32_transfers_at_once_are_held_by_flow_control(start_server):
+    """Clients that do not read hold a few MiB of the server each, and so do clients that send faster than it writes."""
+    server = start_server()
+    stub = server.stub
+    create_model(stub, "m")
+    data = os.urandom(32 * MIB)
+    register(stub, "m", files=upload_files(stub, "m", {"f": data}))
+    channels = [grpc.insecure_channel(server.address, options=[("grpc.use_local_subchannel_pool", 1)]) for _ in range(32)]
+    forget_peak(server)
+    calls = [
+        RegistryServiceStub(channel).DownloadArtifact(DownloadArtifactRequest(reference="m:1", path="f")) for channel in channels
+    ]
+    for call in calls:
+        assert next(call).header.digest == digest_of(data)
+    with ThreadPoolExecutor(32) as pool:
+        blobs = [bytes([number]) + data[: 12 * MIB] for number in range(32)]
+        assert all(response.complete for response in pool.map(lambda blob: upload(stub, "m", blob), blobs))
+    assert memory(server, "VmHWM") < 400 * MIB
+    for call, channel in zip(calls, channels, strict=True):
+        call.cancel()
+        channel.close()
+
+
+def test_a_stopping_server_lets_an_upload_finish(start_server):
+    server = start_server()
+    create_model(server.stub, "m")
+    data = os.urandom(4 * MIB)
+    with OpenUpload(server.stub, [header_of("m", data), *chunks_of(data[:MIB])]) as stream:
+        until(lambda: committed(server.stub, "m", data))
+        server.process.send_signal(signal.SIGTERM)
+        stream.send(*chunks_of(data[MIB:]))
+        assert stream.result().complete
+    server.stop()
+    assert server.process.returncode == 0
+    server.start()
+    assert committed(server.stub, "m", data) is None
+
+
+def test_a_stopping_server_leaves_an_upload_that_goes_on_for_ever_to_be_resumed(start_server):
+    server = start_server("--grace", "1")
+    create_model(server.stub, "m")
+    data = bytes(64 * MIB)
+    with OpenUpload(server.stub, [header_of("m", data), *chunks_of(data[: 4 * MIB])]) as stream:
+        until(lambda: committed(server.stub, "m", data))
+        server.stop()
+        with pytest.raises(grpc.RpcError) as ended:
+            stream.result()
+        assert ended.value.code() in (CODE.UNAVAILABLE, CODE.CANCELLED)
+    assert server.process.returncode == 0, server.output()
+    assert "Traceback" not in server.output()
+    server.start()
+    offset = committed(server.stub, "m", data)
+    assert offset == 4 * MIB
+    assert upload(server.stub, "m", data, offset).complete, "its lease was given back"
+
+
+def test_an_endless_stream_is_cut_off_at_its_declared_size(start_server, refused):
+    server = start_server()
+    create_model(server.stub, "m")
+    data = bytes(5 * MIB + 1)
+    refusal = refused(server.stub.UploadBlob, endless(header_of("m", data), bytes(2 * MIB)), timeout=SECONDS)
+    assert (refusal.code, refusal.reason) == (CODE.INVALID_ARGUMENT, "CONTENT_MISMATCH")
