@@ -25,7 +25,7 @@ class Relay:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut_after(self, *, up: int | None = None, down: int | None = None) -> None:
-        """Breaks all connections once so many more bytes have passed. New ones hold."""
+        """Breaks all connections once so many more bytes have come; the last of them do not pass. New connections hold."""
         with self._lock:
             if up is not None:
                 self._limits["up"] = self.up + up
@@ -38,10 +38,10 @@ class Relay:
             ends, self._ends = self._ends, []
             self.cuts += 1
         for end in ends:
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
+            shut(end)
 
     def close(self) -> None:
+        shut(self._listener)
         self._listener.close()
         self.cut()
 
@@ -51,29 +51,40 @@ class Relay:
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            try:
-                server = socket.create_connection(self.server)
-            except OSError:
-                client.close()
-                continue
+            threading.Thread(target=self._connect, args=(client,), daemon=True).start()
+
+    def _connect(self, client: socket.socket) -> None:
+        with client, suppress(OSError), socket.create_connection(self.server) as server:
             with self._lock:
                 self._ends += [client, server]
-            for source, target, way in ((client, server, "up"), (server, client, "down")):
-                threading.Thread(target=self._relay, args=(source, target, way), daemon=True).start()
+            down = threading.Thread(target=self._pass_on, args=(server, client, "down"), daemon=True)
+            down.start()
+            self._pass_on(client, server, "up")
+            down.join()
 
-    def _relay(self, source: socket.socket, target: socket.socket, way: str) -> None:
+    def _pass_on(self, source: socket.socket, target: socket.socket, way: str) -> None:
         with suppress(OSError):
             while piece := source.recv(PIECE_BYTES):
-                target.sendall(piece)
-                with self._lock:
-                    passed = getattr(self, way) + len(piece)
-                    setattr(self, way, passed)
-                    over = passed >= self._limits.get(way, passed + 1)
-                    if over:
-                        del self._limits[way]
-                if over:
-                    self.cut()
+                if self._count(way, len(piece)):
                     self.when_cut()
-        for end in (source, target):
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
+                    self.cut()
+                else:
+                    target.sendall(piece)
+        shut(source)
+        shut(target)
+
+    def _count(self, way: str, count: int) -> bool:
+        """Counts what passed; True if that was the limit."""
+        with self._lock:
+            passed = getattr(self, way) + count
+            setattr(self, way, passed)
+            if passed < self._limits.get(way, passed + 1):
+                return False
+            del self._limits[way]
+            return True
+
+
+def shut(end: socket.socket) -> None:
+    """Ends both ways of a socket that may have ended; its owner closes it."""
+    with suppress(OSError):
+        end.shutdown(socket.SHUT_RDWR)

@@ -12,7 +12,7 @@ from podium.v1.records_pb2 import ExternalFile, VersionRecord
 from podium.v1.resolve_pb2 import ResolveVersionRequest
 from podium.v1.versions_pb2 import ManifestFile, RegisterVersionRequest
 from story import create_model, download, register, upload_files
-from streams import MIB, committed, digest_of, upload
+from streams import MIB, committed, digest_of, until, upload
 
 CODE = grpc.StatusCode
 names = itertools.count()
@@ -221,6 +221,19 @@ def test_a_damaged_blob_is_healed_by_an_upload(server, stub, model, damage, left
     damaged(stub, reference, digest_of(data), b"", refused)
 
 
+def test_damage_that_was_healed_meanwhile_is_not_quarantined_again(server, stub, model, refused):
+    """A slow reader still has the damaged file open when a new upload has replaced it."""
+    data = os.urandom(MIB) * 48
+    reference = version_of(stub, model, data)
+    flipped(file_of(server, data), 47 * MIB)
+    slow = stub.DownloadArtifact(DownloadArtifactRequest(reference=reference, path="f"))
+    assert next(slow).header.digest == digest_of(data)
+    damaged(stub, reference, digest_of(data), b"", refused, offset=47 * MIB)
+    assert upload(stub, model, data).complete
+    assert refused(list, slow).reason == "BLOB_DAMAGED"
+    assert download(stub, reference, "f", offset=46 * MIB) == data[46 * MIB :]
+
+
 def test_a_store_that_is_away_is_no_loss(server, stub, model, refused):
     data = os.urandom(100)
     reference = version_of(stub, model, data)
@@ -242,7 +255,5 @@ def test_a_cancelled_download_leaves_no_file_open(server, stub, model):
         call.cancel()
     path = str(file_of(server, data))
     folder = Path(f"/proc/{server.process.pid}/fd")
-    from streams import until
-
-    until(lambda: path not in {os.readlink(link) for link in folder.iterdir() if link.is_symlink()})
+    until(lambda: path not in {str(link.readlink()) for link in folder.iterdir() if link.is_symlink()})
     assert download(stub, reference, "f") == data

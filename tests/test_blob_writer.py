@@ -47,14 +47,14 @@ def begun(store, data, left, offset):
 def test_a_resumed_blob_is_verified_whole(store, size, split):
     data = os.urandom(MIB) * (size // MIB)
     first = begun(store, data, NOTHING, 0)
-    first.write([data[:split]])
+    first.write([memoryview(data[:split])])
     first.close()
     assert first.durable.offset == split
     second = begun(store, data, first.durable, split)
-    second.write([data[split:]])
+    second.write([memoryview(data[split:])])
     assert second.finish(len(data)) == len(data)
     expected = Checksums()
-    expected.update(data)
+    expected.update(memoryview(data))
     assert (second.checksums.digest, second.checksums.crc32c) == (expected.digest, expected.crc32c)
     second.discard()
     assert store.size(digest_of(data)) == len(data)
@@ -64,10 +64,10 @@ def test_a_resumed_blob_is_verified_whole(store, size, split):
 def test_wrong_bytes_never_stay(store, wrong):
     data = os.urandom(2 * MIB)
     first = begun(store, data, NOTHING, 0)
-    first.write([bytes(MIB) if wrong == "before" else data[:MIB]])
+    first.write([memoryview(bytes(MIB) if wrong == "before" else data[:MIB])])
     first.close()
     second = begun(store, data, first.durable, MIB)
-    second.write([bytes(MIB) if wrong == "after" else data[MIB:]])
+    second.write([memoryview(bytes(MIB) if wrong == "after" else data[MIB:])])
     with pytest.raises(ContentMismatch) as mismatch:
         second.finish(len(data))
     assert mismatch.value.metadata["expected"] == digest_of(data)
@@ -79,10 +79,10 @@ def test_wrong_bytes_never_stay(store, wrong):
 def test_at_0_what_was_left_is_thrown_away(store):
     data = os.urandom(2 * MIB)
     first = begun(store, data, NOTHING, 0)
-    first.write([b"something else"])
+    first.write([memoryview(b"something else")])
     first.close()
     second = begun(store, data, first.durable, 0)
-    second.write([data])
+    second.write([memoryview(data)])
     second.finish(len(data))
     second.discard()
     assert store.size(digest_of(data)) == len(data)
@@ -91,7 +91,7 @@ def test_at_0_what_was_left_is_thrown_away(store):
 def test_where_the_store_lost_what_was_left_the_offset_is_0(store):
     data = os.urandom(20)
     first = begun(store, data, NOTHING, 0)
-    first.write([data[:10]])
+    first.write([memoryview(data[:10])])
     first.close()
     store.begin(digest_of(data), 20, first.durable.resume).discard()
     second = BlobWriter(store, digest_of(data), 20, first.durable)

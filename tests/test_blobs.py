@@ -102,6 +102,18 @@ def test_what_is_durable_is_where_the_next_writer_goes_on(store: BlobStore) -> N
     assert get(store, digest_of(data)) == data
 
 
+def test_what_was_not_durable_is_no_part_of_the_blob(store: BlobStore) -> None:
+    data = b"0123456789"
+    first, durable = begun(store, data, 5)
+    first.append(b"not made durable, and longer than the rest")
+    first.close()
+    second = gone_on(store, data, durable)
+    second.append(data[5:])
+    assert second.finish() == 10
+    second.discard()
+    assert get(store, digest_of(data)) == data
+
+
 def test_a_resumed_upload_can_be_resumed_again(store: BlobStore) -> None:
     data = os.urandom(300)
     partial, durable = begun(store, data, 100)
@@ -355,7 +367,7 @@ def test_bytes_are_durable_before_their_name_and_the_name_before_it_counts(
         def call(*arguments: object) -> None:
             real(*arguments)
             where = arguments[0]
-            path = Path(os.readlink(f"/proc/self/fd/{where}")) if isinstance(where, int) else where
+            path = Path(f"/proc/self/fd/{where}").readlink() if isinstance(where, int) else where
             assert isinstance(path, Path)
             steps.append(f"{name} {path.relative_to(folder).parts[0]} {len(path.relative_to(folder).parts)}")
 

@@ -156,6 +156,54 @@ def test_killed_with_many_calls_in_flight(start_server, answers):
     assert len(replay.revisions) == 65 >= len(before.revisions) > answers
 
 
+def test_one_of_two_servers_is_killed(start_server):
+    """Whoever calls the other notices nothing."""
+    one, other = start_server(), start_server()
+    one.stub.CreateModel(request_of("CreateModel", name="m"))
+    halfway = threading.Event()
+    numbers, killed = [], []
+
+    def work(server: RunningServer, client: int) -> None:
+        for index in range(20):
+            request = request_of("RegisterVersion", model="m", record={"author": f"{client} {index}"})
+            try:
+                numbers.append(server.stub.RegisterVersion(request, timeout=SECONDS).version.number)
+            except grpc.RpcError as error:
+                assert server is one and error.code() is StatusCode.UNAVAILABLE
+                killed.append(client)
+                return
+            if len(numbers) >= 100:
+                halfway.set()
+
+    clients = [threading.Thread(target=work, args=([one, other][client % 2], client)) for client in range(16)]
+    for client in clients:
+        client.start()
+    assert halfway.wait(SECONDS)
+    one.process.send_signal(signal.SIGKILL)
+    for client in clients:
+        client.join(SECONDS)
+    one.kill()
+    replay = Replay(read_events(other.stub))
+    replay.agree(other.stub)
+    assert len(killed) == 8 and len(numbers) == len(set(numbers)) >= 100 + 8
+    assert set(numbers) <= replay.versions["m"].keys()
+    one.start()
+    replay.agree(one.stub)
+
+
+def test_a_clock_that_was_set_back(start_server):
+    """The time of what happens is never before that of what happened."""
+    server = start_server()
+    server.stub.CreateModel(request_of("CreateModel", name="m"))
+    server.stop()
+    with closing(apsw.Connection(str(server.data / "registry.db"))) as database:
+        (time,) = database.execute("UPDATE head SET time = time + 3600000000 RETURNING time").fetchone()
+    server.start()
+    populate(server.stub, "m", range(2))
+    replay = Replay(read_events(server.stub))
+    assert [event.time.ToMicroseconds() for event in replay.events[1:]] == [time] * (len(replay.events) - 1)
+
+
 def test_killed_while_it_makes_its_database(tmp_path):
     data = tmp_path / "data"
     command = [sys.executable, "-m", "podium_server", "--data", str(data), "--listen", "127.0.0.1:0"]

@@ -1,11 +1,11 @@
 """Transfers through crashes, stopped processes, full disks and slow peers. Nothing that is not whole is ever there."""
 
 import os
-import queue
 import random
 import signal
-import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -46,6 +46,19 @@ def stored(stub, model, data):
     return download(stub, reference, "f")
 
 
+def killed_in_full_flow(server, data, durable, goal):
+    """Uploads until so much is durable, then kills the server; how much was sent, or None if the upload was not let in."""
+    stop = goal + 16 * MIB
+    with OpenUpload(server.stub) as stream:
+        stream.send(header_of("m", data, offset=durable), *chunks_of(data[durable:stop]))
+        until(lambda: stream.call.done() or committed(server.stub, "m", data) >= goal)
+        if stream.call.done():
+            assert Refusal(stream.call.exception()).reason == "UPLOAD_BUSY"
+            return None
+        server.kill()
+        return stop - MIB * stream.unsent()
+
+
 def test_after_a_crash_an_upload_sends_only_its_last_few_mib_again(start_server):
     server = start_server()
     create_model(server.stub, "m")
@@ -54,26 +67,12 @@ def test_after_a_crash_an_upload_sends_only_its_last_few_mib_again(start_server)
     durable = 0
     for _ in range(3):
         goal = durable + rng.randrange(8, 24) * MIB
-        stop = goal + 16 * MIB
-
-        def reaches_its_goal():
-            """Whether an upload was let in and is far enough: it is killed in full flow."""
-            with OpenUpload(server.stub) as stream:
-                stream.send(header_of("m", data, offset=durable), *chunks_of(data[durable:stop]))
-                until(lambda: stream.call.done() or committed(server.stub, "m", data) >= goal)
-                if stream.call.done():
-                    assert Refusal(stream.call.exception()).reason == "UPLOAD_BUSY"
-                    return False
-                server.kill()
-                sent.append(stop - MIB * stream.unsent())
-                return True
-
-        sent = []
-        until(reaches_its_goal)
+        attempt = partial(killed_in_full_flow, server, data, durable, goal)
+        sent = next(sent for sent in iter(attempt, 0) if sent is not None)
         server.start()
         durable = committed(server.stub, "m", data)
         assert goal <= durable
-        assert sent[0] - durable <= 24 * MIB, "of which some was still on its way"
+        assert sent - durable <= 24 * MIB, "of which some was still on its way"
         assert len(list((server.data / "blobs" / "partial").iterdir())) == 1, "a crash leaves no second copy"
     assert resumed(server.stub, "m", data) == len(data) - durable
     assert stored(server.stub, "m", data) == data
@@ -94,7 +93,7 @@ def test_no_crash_makes_a_blob_that_is_not_whole(start_server):
         except grpc.RpcError as error:
             assert error.code() in (CODE.UNAVAILABLE, CODE.ABORTED, CODE.CANCELLED), error
         except ValueError as error:
-            assert "closed" in str(error)  # noqa: PT017
+            assert "closed" in str(error)
 
     for crash in range(3):
         with ThreadPoolExecutor(8) as pool:
@@ -199,27 +198,41 @@ def test_memory_does_not_grow_with_the_file(start_server):
     assert memory(server, "VmHWM") - idle < 100 * MIB
 
 
-def test_32_transfers_at_once_are_held_by_flow_control(start_server):
-    """Clients that do not read hold a few MiB of the server each, and so do clients that send faster than it writes."""
+@pytest.fixture
+def channels(start_server):
+    """A server that knows a model `m`, and 32 connections to it."""
     server = start_server()
-    stub = server.stub
-    create_model(stub, "m")
+    create_model(server.stub, "m")
+    with ExitStack() as channels:
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        yield server, [channels.enter_context(grpc.insecure_channel(server.address, options=options)) for _ in range(32)]
+
+
+def test_32_clients_that_do_not_read_hold_a_few_mib_of_the_server_each(channels):
+    server, channels = channels
     data = os.urandom(32 * MIB)
-    register(stub, "m", files=upload_files(stub, "m", {"f": data}))
-    channels = [grpc.insecure_channel(server.address, options=[("grpc.use_local_subchannel_pool", 1)]) for _ in range(32)]
+    register(server.stub, "m", files=upload_files(server.stub, "m", {"f": data}))
+    idle = memory(server, "VmRSS")
     forget_peak(server)
-    calls = [
-        RegistryServiceStub(channel).DownloadArtifact(DownloadArtifactRequest(reference="m:1", path="f")) for channel in channels
-    ]
+    request = DownloadArtifactRequest(reference="m:1", path="f")
+    calls = [RegistryServiceStub(channel).DownloadArtifact(request) for channel in channels]
     for call in calls:
         assert next(call).header.digest == digest_of(data)
     with ThreadPoolExecutor(32) as pool:
-        blobs = [bytes([number]) + data[: 12 * MIB] for number in range(32)]
-        assert all(response.complete for response in pool.map(lambda blob: upload(stub, "m", blob), blobs))
-    assert memory(server, "VmHWM") < 400 * MIB
-    for call, channel in zip(calls, channels, strict=True):
-        call.cancel()
-        channel.close()
+        downloaded = pool.map(lambda call: b"".join(message.chunk for message in call), calls)
+        assert all(got == data for got in downloaded)
+    assert memory(server, "VmHWM") - idle < 300 * MIB
+
+
+def test_32_clients_that_send_at_once_hold_a_few_mib_of_the_server_each(channels):
+    server, channels = channels
+    data = os.urandom(16 * MIB)
+    idle = memory(server, "VmRSS")
+    forget_peak(server)
+    with ThreadPoolExecutor(32) as pool:
+        uploads = pool.map(lambda number: upload(RegistryServiceStub(channels[number]), "m", bytes([number]) + data), range(32))
+        assert all(response.complete for response in uploads)
+    assert memory(server, "VmHWM") - idle < 300 * MIB
 
 
 def test_a_stopping_server_lets_an_upload_finish(start_server):
@@ -253,6 +266,20 @@ def test_a_stopping_server_leaves_an_upload_that_goes_on_for_ever_to_be_resumed(
     offset = committed(server.stub, "m", data)
     assert offset == 4 * MIB
     assert upload(server.stub, "m", data, offset).complete, "its lease was given back"
+
+
+def test_the_257th_transfer_at_once_is_refused(start_server, refused):
+    server = start_server()
+    create_model(server.stub, "m")
+    blobs = [bytes([number]) * MIB for number in range(256)]
+    with ExitStack() as streams:
+        for blob in blobs:
+            streams.enter_context(OpenUpload(server.stub, [header_of("m", blob), *chunks_of(blob[:1])]))
+        until(lambda: all(committed(server.stub, "m", blob) for blob in blobs))
+        refusal = refused(upload, server.stub, "m", b"one more")
+        assert (refusal.code, refusal.reason) == (CODE.RESOURCE_EXHAUSTED, "OVERLOADED")
+        assert refusal.metadata == {"retry_after_seconds": "1"}
+    resumed(server.stub, "m", blobs[0])
 
 
 def test_an_endless_stream_is_cut_off_at_its_declared_size(start_server, refused):

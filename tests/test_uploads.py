@@ -260,6 +260,13 @@ def test_a_writer_that_stands_still_for_5_seconds_is_taken_over(stub, model, dat
     assert said(upload(stub, model, data, 3 * MIB)) == complete(len(data))
 
 
+def test_all_that_came_before_a_silence_becomes_durable(stub, model):
+    """Small chunks come while a large one is still being written."""
+    data = os.urandom(3 * MIB)
+    with OpenUpload(stub, [header_of(model, data), *chunks_of(data[: 2 * MIB], 2 * MIB), *chunks_of(data[2 * MIB :][:5], 1)]):
+        until(lambda: committed(stub, model, data) == 2 * MIB + 5)
+
+
 def test_a_writer_that_stands_still_learns_that_the_blob_is_there(stub, model, data):
     """Another model's upload of the same bytes ends this one: there is nothing left to send."""
     other = create_model(stub, f"{model}-other").name

@@ -31,6 +31,7 @@ CHUNK = 1 << 20
 # What a crash may cost of an upload: what the server keeps unsynced at most (32 MiB), and what is on its way to it.
 MAX_RESENT_BYTES = 48 << 20
 SECONDS = 60
+EMPTY = f"sha256:{hashlib.sha256().hexdigest()}"
 
 
 class Killed(Exception):
@@ -215,7 +216,8 @@ class Torture:
         for name in MODELS:
             self.answered.append(Mutation("CreateModel", name=name, lifecycle="permissive"))
             self.answered.append(Mutation("RegisterVersion", model=name))
-            for mutation in self.answered[-2:]:
+            self.answered.append(Push(name, next(self.seeds), [0]))
+            for mutation in self.answered[-3:]:
                 mutation.run(self.server.stub, Pulse())
 
     def run(self, seconds: float) -> None:
@@ -277,7 +279,7 @@ class Torture:
 
     def new_task(self, choice: random.Random) -> "Mutation | Push":
         model, alias, stage = choice.choice(MODELS), choice.choice(ALIASES), choice.choice(STAGES)
-        kind = choice.randrange(10)
+        kind = choice.randrange(11)
         if kind < 3:
             sizes = [choice.choice([0, 10, 100_000, 3_000_000]) for _ in range(choice.randint(0, 3))]
             if choice.random() < 0.05:
@@ -287,6 +289,9 @@ class Torture:
             return Mutation("SetAlias", model=model, alias=alias, version="@latest")
         if kind == 5:
             return Mutation("DeleteAlias", model=model, alias=alias)
+        if kind == 10:  # so many files that their rows are written before, in pieces
+            files = [{"path": f"{uuid.uuid4()}", "digest": EMPTY, "size_bytes": 0} for _ in range(1_500)]
+            return Mutation("RegisterVersion", model=model, files=files)
         if kind < 9:
             archive = stage != "archived" and choice.random() < 0.5
             return Mutation("TransitionStage", reference=f"{model}@latest", stage=stage, archive_existing=archive)
@@ -333,6 +338,21 @@ class Torture:
         for task in self.answered:
             if isinstance(task, Push):
                 task.download(self.server.stub)
+            elif task.method == "RegisterVersion":
+                self.list_files(task)
+
+    def list_files(self, registration: Mutation) -> None:
+        """Every file is listed."""
+        version = registration.reply.version
+        request = request_of("ListFiles", reference=f"{version.model}:{version.number}", page_size=1_000)
+        listed: list[str] = []
+        while True:
+            page = self.server.stub.ListFiles(request)
+            listed.extend(file.path for file in page.files)
+            if not page.next_page_token:
+                break
+            request.page_token = page.next_page_token
+        assert listed == sorted(file.path for file in registration.request.files)
 
 
 def main() -> None:

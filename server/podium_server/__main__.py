@@ -55,7 +55,9 @@ OPTIONS = (
     ("grpc.http2.min_ping_interval_without_data_ms", 20_000),
     # Flow control is the memory bound of a stalled stream: no growing window, a few MiB of look-ahead.
     ("grpc.http2.bdp_probe", 0),
-    ("grpc.http2.lookahead_bytes", 4 << 20),
+    ("grpc.http2.lookahead_bytes", 2 << 20),
+    # A chunk of 1 MiB is one frame and not 64.
+    ("grpc.http2.max_frame_size", 1 << 20),
 )
 
 

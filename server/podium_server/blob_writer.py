@@ -42,10 +42,10 @@ class BlobWriter:
         """Hashes some of the earlier bytes, not all at once, so that the lease can be kept. Whether there may be more."""
         before = self.checksums.size
         for block in islice(self._earlier or (), _REREAD_BLOCKS):
-            self.checksums.update(block)
+            self.checksums.update(memoryview(block))
         return self.checksums.size - before >= _REREAD_BLOCKS * BLOCK_BYTES
 
-    def write(self, chunks: Iterable[bytes]) -> None:
+    def write(self, chunks: Iterable[memoryview]) -> None:
         """Adds chunks."""
         assert self._partial is not None
         for chunk in chunks:
@@ -107,7 +107,7 @@ def _read(store: BlobStore, digest: str) -> Checksums:
     reader = store.open(digest)
     try:
         while block := reader.read(BLOCK_BYTES):
-            checksums.update(block)
+            checksums.update(memoryview(block))
     finally:
         reader.close()
     return checksums

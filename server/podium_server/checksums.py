@@ -16,12 +16,12 @@ class Checksums:
         self._blocks = bytearray()
         self._crc32c = 0
 
-    def update(self, data: bytes) -> None:
+    def update(self, data: memoryview) -> None:
         """Takes the next bytes."""
         self._sha256.update(data)
         start = 0
         while start < len(data):
-            piece = data[start : start + BLOCK_BYTES - self.size % BLOCK_BYTES]
+            piece = bytes(data[start : start + BLOCK_BYTES - self.size % BLOCK_BYTES])  # the CRC takes nothing else
             self._crc32c = google_crc32c.extend(self._crc32c, piece)
             self.size += len(piece)
             start += len(piece)

@@ -135,6 +135,6 @@ def storage_error(error: Exception) -> StorageFull | StorageUnavailable | None:
     """What an error of the database means for whoever called; None if the database works and the statement was wrong."""
     if type(error) not in {OperationalError, DatabaseError, InterfaceError, InternalError}:
         return None
-    if any(isinstance(argument, apsw.FullError) for argument in error.args):
+    if isinstance(getattr(error, "orig", None), apsw.FullError):  # the error of the driver
         return StorageFull("the disk of the database is full: free some space and try again")
     return StorageUnavailable(f"the database does not work: {error}")

@@ -12,10 +12,9 @@ from podium_server import tables
 from podium_server.blobs.base import BlobStore, Reader
 from podium_server.blobs.errors import NoSuchBlob
 from podium_server.checksums import BLOCK_BYTES, block_matches
-from podium_server.errors import BlobDamaged, FileIsExternal, FileNotInVersion
+from podium_server.errors import BlobDamaged, FileIsExternal, FileNotInVersion, shown
 from podium_server.frames import chunk_frame
 from podium_server.ledger import Transaction
-
 
 BLOCKS_AT_ONCE = 2
 
@@ -48,7 +47,7 @@ def find_file(reader: tables.Reader, target: Target, path: str) -> StoredFile:
         external = reader.one("SELECT uri FROM external_file WHERE record_digest = ? AND path = ?", target.record_digest, path)
         if external is not None:
             raise FileIsExternal(f"{path} is not stored here but at {external[0]}", uri=external[0])
-        raise FileNotInVersion(f"{target.model}:{target.version} has no file {path!r}", path=path)
+        raise FileNotInVersion(f"{target.model}:{target.version} has no file {shown(path)}", path=path)
     digest, size, generation, crc32c = row
     file = StoredFile(digest, size, generation or 0, crc32c or b"")
     if not file.generation:

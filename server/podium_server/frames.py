@@ -27,11 +27,11 @@ def chunk_frame(chunk: bytes) -> bytes:
     return bytes(head) + chunk
 
 
-def read_upload(message: bytes) -> UploadBlobHeader | bytes:
-    """The header or the chunk that a serialized UploadBlobRequest holds; InvalidArgument if it is neither, or no message."""
+def read_upload(message: bytes) -> UploadBlobHeader | memoryview:
+    """The header or the chunk, not copied, that a serialized UploadBlobRequest holds; InvalidArgument if there is neither."""
     start = _start_of_chunk(message)
     if start:
-        return message[start:]
+        return memoryview(message)[start:]
     try:
         request = UploadBlobRequest.FromString(message)
     except DecodeError as error:
@@ -40,7 +40,7 @@ def read_upload(message: bytes) -> UploadBlobHeader | bytes:
         case "header":
             return request.header
         case "chunk":
-            return request.chunk
+            return memoryview(request.chunk)
     raise InvalidArgument("a message of the upload has neither a header nor a chunk", field="content")
 
 

@@ -28,7 +28,7 @@ T = TypeVar("T")
 TICK_SECONDS = 1.0
 SYNC_BYTES = 4 << 20
 MAX_UNSYNCED_BYTES = 8 << 20  # so that the last sync is short, and a crash costs little
-MAX_WAITING_BYTES = 2 << 20
+MAX_WAITING_BYTES = 1 << 20
 MAX_WAITING_CHUNKS = 256
 
 
@@ -43,7 +43,7 @@ class Upload:
         self._loop = asyncio.get_running_loop()
         self._jobs: set[asyncio.Future[Any]] = set()
         self._received = 0
-        self._waiting: list[bytes] = []
+        self._waiting: list[memoryview] = []
         self._waiting_bytes = 0
         self._writing: asyncio.Future[None] | None = None
         self._keeping: asyncio.Task[None] | None = None
@@ -99,7 +99,7 @@ class Upload:
             await self._take(_chunk(message))
             await self._keep()
 
-    async def _take(self, chunk: bytes) -> None:
+    async def _take(self, chunk: memoryview) -> None:
         self._received += len(chunk)
         if not chunk or self._received > self._lease.size:
             return
@@ -199,13 +199,13 @@ class Upload:
 
 def read_header(message: bytes | None) -> UploadBlobHeader:
     """The header, which an upload's first message holds."""
-    header = b"" if message is None else read_upload(message)
+    header = None if message is None else read_upload(message)
     if not isinstance(header, UploadBlobHeader):
         raise InvalidArgument("the first message of an upload is its header", field="header")
     return header
 
 
-def _chunk(message: bytes) -> bytes:
+def _chunk(message: bytes) -> memoryview:
     chunk = read_upload(message)
     if isinstance(chunk, UploadBlobHeader):
         raise InvalidArgument("only the first message of an upload is a header", field="header")

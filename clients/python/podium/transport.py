@@ -46,6 +46,8 @@ _OPTIONS = [
     ("grpc.primary_user_agent", "podium-python"),
     ("grpc.max_receive_message_length", 4 << 20),
     ("grpc.max_send_message_length", 4 << 20),
+    # A chunk of 1 MiB is one frame and not 64.
+    ("grpc.http2.max_frame_size", 1 << 20),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.max_pings_without_data", 0),

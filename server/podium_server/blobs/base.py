@@ -37,7 +37,7 @@ class Partial(Protocol):
         None where the store cannot read them back (an upload session of an object store): then the finished blob is to be read.
         """
 
-    def append(self, data: bytes) -> None:
+    def append(self, data: bytes | memoryview) -> None:
         """Adds bytes at the end, any number of them. Stores that write in steps (256 KiB for some) keep the rest for the next."""
 
     def sync(self) -> Durable:

@@ -57,7 +57,7 @@ class LocalPartial:
                 self._source[1].unlink(missing_ok=True)
             self._leave_source()
 
-    def append(self, data: bytes) -> None:
+    def append(self, data: bytes | memoryview) -> None:
         """See Partial.append."""
         rest = memoryview(data)
         with translated():
@@ -98,13 +98,16 @@ class LocalPartial:
 
     def close(self) -> None:
         """See Partial.close."""
-        if self._file < 0:
+        file, self._file = self._file, -1
+        if file < 0:
             return
-        if not self._named_durably:
-            self._path.unlink(missing_ok=True)
-        self._leave_source()
-        os.close(self._file)
-        self._file = -1
+        with translated():
+            try:
+                if not self._named_durably:
+                    self._path.unlink(missing_ok=True)
+            finally:
+                self._leave_source()
+                os.close(file)
 
     def discard(self) -> None:
         """See Partial.discard."""
