@@ -38,6 +38,7 @@ class RunningServer:
             "127.0.0.1:0",
             *self.options,
         ]
+        self.data.parent.mkdir(parents=True, exist_ok=True)
         self.log = (self.data.parent / f"{self.data.name}.log").open("ab")
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=self.log, text=True, env={**os.environ, **self.environment}
@@ -91,9 +92,7 @@ def start_server(tmp_path: Path) -> Iterator[Callable[..., RunningServer]]:
     """Starts servers of this test alone: `start_server(*options)`, over `tmp_path / "data"` unless `data` says otherwise."""
     running: list[RunningServer] = []
 
-    def start(
-        *options: str, data: Path = tmp_path / "data", environment: dict[str, str] | None = None
-    ) -> RunningServer:
+    def start(*options: str, data: Path = tmp_path / "data", environment: dict[str, str] | None = None) -> RunningServer:
         running.append(RunningServer(data, *options, environment=environment))
         return running[-1]
 

@@ -41,8 +41,7 @@ def upload(stub, model, content):
 def upload_files(stub, model, files):
     """Uploads files, a mapping of paths to contents, and returns them as a request names them."""
     return [
-        ManifestFile(path=path, digest=upload(stub, model, content), size_bytes=len(content))
-        for path, content in files.items()
+        ManifestFile(path=path, digest=upload(stub, model, content), size_bytes=len(content)) for path, content in files.items()
     ]
 
 

@@ -20,7 +20,12 @@ def model(server):
 
 
 def point(stub, model, alias, version, **values):
-    return stub.SetAlias(SetAliasRequest(model=model, alias=alias, version=version, **values))
+    return stub.SetAlias(setting(model, alias, version, **values))
+
+
+def setting(model, alias, version, **values):
+    sign = "" if version[:1] in ("@", "#") else ":"
+    return SetAliasRequest(reference=f"{model}{sign}{version}", alias=alias, **values)
 
 
 def test_an_alias_is_set_and_moved_and_deleted(stub, refused, model):
@@ -53,11 +58,9 @@ def test_a_target_that_is_not_there_is_not_found(stub, refused, model):
         ("@nobody", "ALIAS_NOT_FOUND"),
         ("#production", "STAGE_EMPTY"),
     ):
-        refusal = refused(stub.SetAlias, SetAliasRequest(model=model, alias="lost", version=version))
+        refusal = refused(stub.SetAlias, setting(model, "lost", version))
         assert (refusal.code, refusal.reason) == (grpc.StatusCode.NOT_FOUND, reason)
-    assert (
-        refused(stub.SetAlias, SetAliasRequest(model="nobody", alias="lost", version="1")).reason == "MODEL_NOT_FOUND"
-    )
+    assert refused(stub.SetAlias, setting("nobody", "lost", "1")).reason == "MODEL_NOT_FOUND"
 
 
 def test_latest_is_kept_by_the_server(stub, refused, model):
@@ -66,7 +69,7 @@ def test_latest_is_kept_by_the_server(stub, refused, model):
         register(stub, "newest")
         assert resolve(stub, "newest@latest").number == number
     for call in (
-        lambda: refused(stub.SetAlias, SetAliasRequest(model=model, alias="latest", version="1")),
+        lambda: refused(stub.SetAlias, setting(model, "latest", "1")),
         lambda: refused(stub.DeleteAlias, DeleteAliasRequest(model=model, alias="latest")),
     ):
         refusal = call()
@@ -74,10 +77,10 @@ def test_latest_is_kept_by_the_server(stub, refused, model):
 
 
 def test_a_move_with_another_version_expected_is_lost_and_tells_the_current_one(stub, refused, model):
-    refusal = refused(stub.SetAlias, SetAliasRequest(model=model, alias="guarded", version="1", expected_number=2))
+    refusal = refused(stub.SetAlias, setting(model, "guarded", "1", expected_number=2))
     assert (refusal.code, refusal.reason, refusal.metadata) == (grpc.StatusCode.ABORTED, "CONFLICT", {"current": "0"})
     point(stub, model, "guarded", "1", expected_number=0)
-    refusal = refused(stub.SetAlias, SetAliasRequest(model=model, alias="guarded", version="2", expected_number=0))
+    refusal = refused(stub.SetAlias, setting(model, "guarded", "2", expected_number=0))
     assert refusal.metadata == {"current": "1"}
     assert point(stub, model, "guarded", "2", expected_number=1).previous_number == 1
     refusal = refused(stub.DeleteAlias, DeleteAliasRequest(model=model, alias="guarded", expected_number=1))
@@ -109,7 +112,7 @@ def test_a_model_has_at_most_a_thousand_aliases(stub, refused):
     for start in range(0, 1000, 100):
         record = stub.GetVersion(GetVersionRequest(reference="crowded:1")).version.record
         register(stub, "crowded", record=record, aliases=[f"a{number}" for number in range(start, start + 100)])
-    refusal = refused(stub.SetAlias, SetAliasRequest(model="crowded", alias="one-more", version="1"))
+    refusal = refused(stub.SetAlias, setting("crowded", "one-more", "1"))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "TOO_MANY")
     point(stub, "crowded", "a0", "1")
 

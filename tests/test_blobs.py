@@ -163,6 +163,7 @@ def test_a_writer_that_wakes_up_changes_nothing_of_its_successor(store: BlobStor
     first.append(b"!" * MIB)
     first.sync()
     second.append(data[MIB:])
+    second.sync()
     with pytest.raises(PartialLost):
         first.finish()
     first.close()
@@ -184,6 +185,23 @@ def test_a_writer_that_wakes_up_may_finish_before_its_successor_has_gone_on(stor
     assert get(store, digest_of(data)) == data
     second.append(b"!" * MIB)
     second.discard()
+    assert get(store, digest_of(data)) == data
+
+
+def test_a_takeover_that_is_broken_off_leaves_what_it_would_have_gone_on_from(store: BlobStore) -> None:
+    data = os.urandom(3 * MIB)
+    first, durable = begun(store, data, 2 * MIB)
+    second = store.begin(digest_of(data), len(data), durable.resume)
+    earlier = second.earlier()
+    assert earlier is not None
+    next(earlier)
+    assert second.sync() == durable
+    second.close()
+    first.close()
+    third = gone_on(store, data, durable)
+    third.append(data[2 * MIB :])
+    third.finish()
+    third.discard()
     assert get(store, digest_of(data)) == data
 
 
@@ -304,10 +322,12 @@ def test_only_the_file_of_a_writer_that_lives_is_copied(local: BlobStore, folder
     (file,) = partials(folder)
     inode = file.stat().st_ino
     second = gone_on(local, data, durable)
+    assert len(partials(folder)) == 2, "until it is known where to go on from, the first one counts"
+    second.append(data[MIB : MIB + 1])
+    durable = second.sync()
     (file,) = partials(folder)
     assert file.stat().st_ino != inode, "two writers never share a file"
     inode = file.stat().st_ino
-    durable = second.sync()
     second.close()
     third = gone_on(local, data, durable)
     assert [file.stat().st_ino for file in partials(folder)] == [inode]

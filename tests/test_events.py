@@ -30,7 +30,7 @@ def history(server):
         register(stub, "storied", aliases=["champion"])
     stub.TransitionStage(TransitionStageRequest(reference="storied:3", stage="staging"))
     stub.AddNote(AddNoteRequest(reference="storied:3", text="looks good"))
-    stub.SetAlias(SetAliasRequest(model="storied", alias="champion", version="3"))
+    stub.SetAlias(SetAliasRequest(reference="storied:3", alias="champion"))
     return "storied"
 
 
@@ -39,9 +39,7 @@ def test_revisions_have_no_gap_and_times_never_go_back(stub, history):
     revisions = [event.revision for event in events]
     assert sorted(set(revisions)) == list(range(1, revisions[-1] + 1))
     assert revisions == sorted(revisions)
-    assert [event.ordinal for event in events if event.revision == revisions[-1]] == list(
-        range(revisions.count(revisions[-1]))
-    )
+    assert [event.ordinal for event in events if event.revision == revisions[-1]] == list(range(revisions.count(revisions[-1])))
     times = [event.time.ToNanoseconds() for event in events]
     assert times == sorted(times)
     assert len({event.position for event in events}) == len(set(revisions))
@@ -66,9 +64,7 @@ def test_before_of_an_event_is_after_of_the_one_before(stub, history):
 
 
 def test_filters_hold_together(stub, history):
-    wanted = EventFilter(
-        model=history, kinds=[EventKind.EVENT_KIND_NOTE_ADDED, EventKind.EVENT_KIND_VERSION_TRANSITIONED]
-    )
+    wanted = EventFilter(model=history, kinds=[EventKind.EVENT_KIND_NOTE_ADDED, EventKind.EVENT_KIND_VERSION_TRANSITIONED])
     events = list(listed(stub, filter=wanted))
     assert [(event.kind, event.name, event.text) for event in events] == [
         (EventKind.EVENT_KIND_VERSION_TRANSITIONED, "1.0.2", ""),

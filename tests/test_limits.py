@@ -54,6 +54,19 @@ def test_every_limit_is_told():
         max_aliases=MAX_ALIASES,
         max_page_size=1_000,
         max_find_blobs=10_000,
+        max_version_bytes=320,
+        max_string_bytes=1_024,
+        max_item_name_bytes=250,
+        max_uri_bytes=2_048,
+        max_param_bytes=8_192,
+        max_input_digest_bytes=256,
+        max_dimensions=64,
+        max_content_types=32,
+        max_registered_aliases=100,
+        max_archived=1_000,
+        max_request_id_bytes=128,
+        max_actor_bytes=256,
+        max_transfers=256,
     )
     assert len(told.ListFields()) == len(Limits.DESCRIPTOR.fields)
 
@@ -148,9 +161,7 @@ def test_far_too_many_labels_are_counted_and_not_read():
     assert refused_field(check_labels, Unread.fromkeys(range(100_000))) == "labels"
 
 
-@pytest.mark.parametrize(
-    "key", ["k", "a.b/c d", "é" * (MAX_LABEL_KEY_BYTES // 2), "x" * MAX_LABEL_KEY_BYTES, *NO_CONTROL]
-)
+@pytest.mark.parametrize("key", ["k", "a.b/c d", "é" * (MAX_LABEL_KEY_BYTES // 2), "x" * MAX_LABEL_KEY_BYTES, *NO_CONTROL])
 def test_label_keys(key):
     check_labels({key: "value"})
 
@@ -177,9 +188,7 @@ def test_counts():
     assert refused_field(check_count, range(11), "items", 10) == "items"
 
 
-@pytest.mark.parametrize(
-    ("asked", "given"), [(0, 100), (1, 1), (999, 999), (1_000, 1_000), (1_001, 1_000), (2**31 - 1, 1_000)]
-)
+@pytest.mark.parametrize(("asked", "given"), [(0, 100), (1, 1), (999, 999), (1_000, 1_000), (1_001, 1_000), (2**31 - 1, 1_000)])
 def test_page_sizes(asked, given):
     assert check_page_size(asked) == given
 

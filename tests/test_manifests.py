@@ -73,9 +73,7 @@ def test_no_two_paths_are_the_same_when_case_is_folded(one, other):
     assert refused_field(check_files, [], external("b", one, "c", other)) == "record.external_files[3].path"
 
 
-@pytest.mark.parametrize(
-    ("file", "inside"), [("a", "a/b"), ("a", "a/b/c"), ("a/b", "a/b/c"), ("A", "a/b"), ("É/x", "é/X/y")]
-)
+@pytest.mark.parametrize(("file", "inside"), [("a", "a/b"), ("a", "a/b/c"), ("a/b", "a/b/c"), ("A", "a/b"), ("É/x", "é/X/y")])
 def test_no_path_is_a_folder_of_another(file, inside):
     # Sorted plainly, the first three stand between a file and what would be inside it.
     others = [f"{file}!", f"{file}-b", f"{file}.b", f"{file}0", "zz"]
@@ -117,8 +115,7 @@ def test_any_set_of_paths_is_judged_as_every_pair_of_them_is():
         ]
         folded = [normalize("NFC", path.casefold()) for path in paths]
         clash = any(
-            one == other or one.startswith(other + "/") or other.startswith(one + "/")
-            for one, other in combinations(folded, 2)
+            one == other or one.startswith(other + "/") or other.startswith(one + "/") for one, other in combinations(folded, 2)
         )
         if clash:
             assert refused_field(check_files, stored(*paths), []).endswith(".path")
@@ -177,8 +174,7 @@ def test_bytes_of_one_digest_have_one_size():
     "more",
     [{}, {"digest": A}, {"size_bytes": 0}, {"digest": A, "size_bytes": 2**63 - 1}]
     + [
-        {"uri": uri}
-        for uri in ("file:///data/x", "urn:x", "hf://org/model@main/x", "https://h/é", "a+b-c.d:x", "s:" + "x" * 2_046)
+        {"uri": uri} for uri in ("file:///data/x", "urn:x", "hf://org/model@main/x", "https://h/é", "a+b-c.d:x", "s:" + "x" * 2_046)
     ],
 )
 def test_external_files(more):

@@ -16,9 +16,15 @@ from podium.v1.models_pb2 import (
 )
 
 
-def update(stub, name, *paths, etag="", **values):
-    model = Model(name=name, etag=etag, **values)
-    return stub.UpdateModel(UpdateModelRequest(model=model, update_mask=FieldMask(paths=paths)))
+def update(stub, name, *paths, set_labels=None, remove_labels=(), **values):
+    return stub.UpdateModel(
+        UpdateModelRequest(
+            model=Model(name=name, **values),
+            update_mask=FieldMask(paths=paths),
+            set_labels=set_labels,
+            remove_labels=remove_labels,
+        )
+    )
 
 
 def test_a_model_is_what_was_asked_for(stub):
@@ -95,17 +101,14 @@ def test_a_page_token_fits_only_its_request(stub, refused):
     token = stub.ListModels(ListModelsRequest(filter=ModelFilter(name_prefix="token/"), page_size=1)).next_page_token
     refusal = refused(stub.ListModels, ListModelsRequest(filter=ModelFilter(name_prefix="tok"), page_token=token))
     assert refusal.fields == ["page_token"]
-    smaller = stub.ListModels(
-        ListModelsRequest(filter=ModelFilter(name_prefix="token/"), page_size=9, page_token=token)
-    )
+    smaller = stub.ListModels(ListModelsRequest(filter=ModelFilter(name_prefix="token/"), page_size=9, page_token=token))
     assert [model.name for model in smaller.models] == ["token/b", "token/c"]
 
 
 def test_an_update_takes_only_what_the_mask_names(stub):
     stub.CreateModel(CreateModelRequest(name="masked", description="old", labels={"a": "1", "b": "2", "x.y": "3"}))
-    model = update(
-        stub, "masked", "labels.b", "labels.x.y", description="ignored", labels={"x.y": "4", "c": "ignored"}
-    ).model
+    ignored = {"description": "ignored", "labels": {"c": "ignored"}}
+    model = update(stub, "masked", set_labels={"x.y": "4"}, remove_labels=["b", "never"], **ignored).model
     assert (model.description, dict(model.labels)) == ("old", {"a": "1", "x.y": "4"})
     model = update(stub, "masked", "description", description="new").model
     assert (model.description, dict(model.labels)) == ("new", {"a": "1", "x.y": "4"})
@@ -133,10 +136,8 @@ def test_an_update_with_an_old_etag_is_lost(stub, refused):
 
 
 def test_what_happened_to_a_model_is_kept_without_free_text_in_the_states(stub):
-    stub.CreateModel(
-        CreateModelRequest(name="told", description="secret one"), metadata=(("podium-actor", "ann@desk"),)
-    )
-    update(stub, "told", "description", "labels.k", description="secret two", labels={"k": "v"})
+    stub.CreateModel(CreateModelRequest(name="told", description="secret one"), metadata=(("podium-actor", "ann@desk"),))
+    update(stub, "told", "description", description="secret two", set_labels={"k": "v"})
     created, updated = stub.ListEvents(ListEventsRequest(filter=EventFilter(model="told"))).events
     assert (created.kind, created.actor, created.text) == (EventKind.EVENT_KIND_MODEL_CREATED, "ann@desk", "secret one")
     assert (updated.kind, updated.actor, updated.text) == (EventKind.EVENT_KIND_MODEL_UPDATED, "", "secret two")

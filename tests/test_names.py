@@ -39,8 +39,7 @@ NOT_ASCII_WORDS = [
 
 @pytest.mark.parametrize(
     "name",
-    ["a", "Z", "0", "7", "fraud", "risk/fraud", "a/b/c", "a.b_c-d", "a..b", "a--", "0/1", "latest"]
-    + ["x" * MAX_MODEL_NAME_BYTES],
+    ["a", "Z", "0", "7", "fraud", "risk/fraud", "a/b/c", "a.b_c-d", "a..b", "a--", "0/1", "latest"] + ["x" * MAX_MODEL_NAME_BYTES],
 )
 def test_model_names(name):
     assert check_model_name(name, "model") == name
@@ -62,9 +61,7 @@ def test_aliases_and_stages(check, name):
 
 
 @pytest.mark.parametrize("check", [check_alias, check_stage, check_settable_alias])
-@pytest.mark.parametrize(
-    "name", ["", ".", ".a", "-a", "_a", "a/b", "a+b", *NOT_ASCII_WORDS, "x" * (MAX_ALIAS_BYTES + 1)]
-)
+@pytest.mark.parametrize("name", ["", ".", ".a", "-a", "_a", "a/b", "a+b", *NOT_ASCII_WORDS, "x" * (MAX_ALIAS_BYTES + 1)])
 def test_what_is_no_alias_and_no_stage(check, name):
     assert refused_field(check, name, "alias") == "alias"
 
@@ -82,9 +79,7 @@ def test_versions(version):
     assert check_version(version, "version") == version
 
 
-@pytest.mark.parametrize(
-    "version", ["", "7", "007", "-1", ".1", "+1", "a/b", *NOT_ASCII_WORDS, "x" * (MAX_VERSION_BYTES + 1)]
-)
+@pytest.mark.parametrize("version", ["", "7", "007", "-1", ".1", "+1", "a/b", *NOT_ASCII_WORDS, "x" * (MAX_VERSION_BYTES + 1)])
 def test_what_is_no_version(version):
     assert refused_field(check_version, version, "version") == "version"
 

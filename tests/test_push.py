@@ -7,14 +7,15 @@ import sys
 import threading
 from pathlib import Path
 
+import grpc
 import podium
 import pytest
-from podium import frames
+from podium import frames, paths
 from podium.folder import Folder
 from podium.frameworks import imported_libraries
-from podium.paths import clash, fault
 from podium.provenance import git_source, provenance, without_credentials
 from podium.record import build_record
+from podium.sending import Sending
 from podium.v1.artifacts_pb2 import UploadBlobRequest
 from podium.v1.records_pb2 import (
     ExternalFile,
@@ -70,6 +71,16 @@ def write(folder, files):
 
 def paths_of(registry, pushed):
     return [file.path for file in registry.files(f"{pushed.version.model}:{pushed.version.number}")]
+
+
+def wait_until_busy(stub, model, content):
+    """Returns once somebody else holds the upload."""
+    while True:
+        try:
+            stub.UploadBlob(iter([header_of(model, content)]), timeout=60)
+        except grpc.RpcError as error:
+            assert error.code() is grpc.StatusCode.ABORTED
+            return
 
 
 def refusal(path):
@@ -227,10 +238,22 @@ def test_a_tree_deeper_than_a_path_can_be_is_refused(folder):
     assert "more than 1024" in refusal(folder)
 
 
-def test_more_files_than_a_version_can_have_are_refused(folder):
-    for number in range(10_001):
-        (folder / str(number)).touch()
-    assert "more than 10000 files" in refusal(folder)
+def test_more_files_than_a_version_can_have_are_refused(folder, monkeypatch):
+    assert paths.MAX_FILES == 10_000
+    monkeypatch.setattr(paths, "MAX_FILES", 10)
+    write(folder, {str(number): "" for number in range(10)})
+    assert len(Folder(folder).files) == 10
+    write(folder, {"one more": ""})
+    assert "more than 10 files" in refusal(folder)
+
+
+def test_longer_paths_together_than_a_version_can_have_are_refused(folder, monkeypatch):
+    assert paths.MAX_PATHS_BYTES == 2 << 20
+    monkeypatch.setattr(paths, "MAX_PATHS_BYTES", 10)
+    write(folder, {"12345": "", "é6789"[:4]: ""})
+    assert len(Folder(folder).files) == 2
+    write(folder, {"1": ""})
+    assert "more than 10 bytes" in refusal(folder)
 
 
 @pytest.mark.parametrize(
@@ -260,11 +283,11 @@ def test_more_files_than_a_version_can_have_are_refused(folder):
     ],
 )
 def test_which_paths_are_good(path, good):
-    assert (fault(path) == "") is good
+    assert (paths.fault(path) == "") is good
 
 
 @pytest.mark.parametrize(
-    ("paths", "together"),
+    ("names", "together"),
     [
         (["a", "b"], True),
         (["a/b", "a/c"], True),
@@ -278,8 +301,8 @@ def test_which_paths_are_good(path, good):
         (["É", "é"], False),
     ],
 )
-def test_which_paths_can_stand_together(paths, together):
-    assert (clash(paths) is None) is together
+def test_which_paths_can_stand_together(names, together):
+    assert (paths.clash(names) is None) is together
 
 
 # What goes over the wire.
@@ -397,22 +420,25 @@ def test_a_wrong_start_that_somebody_left_is_replaced(registry, stub, model, fol
     assert registry.verify(f"{model}:1", folder) == []
 
 
-def test_an_upload_that_somebody_else_runs_is_waited_for(registry, stub, model, folder):
+def test_an_upload_that_somebody_else_runs_is_waited_for(registry, stub, model, folder, monkeypatch):
     content = os.urandom(3 * MIB)
     write(folder, {"big": content})
     registry.create_model(model)
-    other = OpenUpload(stub, [header_of(model, content), *chunks_of(content)[:2]])
-    while committed(stub, model, content) == 0:
-        pass
+    other = OpenUpload(stub, [header_of(model, content), *chunks_of(content)[:1]])
+    ask = Sending._ask
 
-    def finish(stage, done, _total):
-        if stage == "uploading" and done:
-            other.send(*chunks_of(content)[2:])
-            other.close()
+    def finish(sending):
+        """Asked for after a refusal: only now does the other one go on."""
+        other.send(*chunks_of(content)[1:])
+        other.close()
+        assert other.result().complete
+        return ask(sending)
 
-    pushed = registry.push(model, folder, progress=finish)
+    monkeypatch.setattr(Sending, "_ask", finish)
+    wait_until_busy(stub, model, content)
+    pushed = registry.push(model, folder)
     assert pushed.created
-    assert other.result().complete
+    assert pushed.uploaded_bytes <= 3 * MIB
 
 
 def test_many_pushes_of_the_same_bytes_at_once(server, model, folder):
@@ -653,9 +679,11 @@ def test_the_order_of_what_is_said_says_nothing():
     assert one.SerializeToString(deterministic=True) == other.SerializeToString(deterministic=True)
 
 
-@pytest.mark.parametrize("said", [{"params": {"p": [1]}}, {"params": {"p": 2**63}}, {"params": {"p": None}}, {"metrics": {"m": "x"}}])
+@pytest.mark.parametrize(
+    "said", [{"params": {"p": [1]}}, {"params": {"p": 2**63}}, {"params": {"p": None}}, {"metrics": {"m": "x"}}]
+)
 def test_values_of_no_known_type_are_refused_by_name(said):
-    with pytest.raises(podium.InvalidArgument, match="'[pm]'") as caught:
+    with pytest.raises(podium.InvalidArgument, match=r"'[pm]'") as caught:
         built(**said)
     assert caught.value.fields
 

@@ -155,13 +155,13 @@ def test_one_alias(race):
             return
         for step in range(6):
             target = client.random.randint(1, 8)
-            named = {"model": "alias/one", "alias": "champion"}
+            move = {"reference": f"alias/one:{target}", "alias": "champion"}
             if step % 3 == 0:
-                outcome = client.call("SetAlias", **named, version=str(target))
+                outcome = client.call("SetAlias", **move)
             elif step % 3 == 1 or client.number % 4:
-                outcome = client.call("SetAlias", **named, version=str(target), expected_number=expected)
+                outcome = client.call("SetAlias", **move, expected_number=expected)
             else:
-                outcome = client.call("DeleteAlias", **named, expected_number=expected)
+                outcome = client.call("DeleteAlias", model="alias/one", alias="champion", expected_number=expected)
             expected = target if outcome.reply else int(outcome.refusal.metadata.get("current", 0))
 
     everything = race.run(turn)
@@ -173,7 +173,7 @@ def test_one_alias(race):
     moves = set()
     for outcome in outcomes:
         request, reply = outcome.request, outcome.reply
-        target = 0 if "Delete" in type(request).__name__ else int(request.version)
+        target = 0 if "Delete" in type(request).__name__ else int(request.reference.rpartition(":")[2])
         if reply is None:
             if outcome.refusal.reason == "ALIAS_NOT_FOUND":
                 assert target == 0 and 0 in replay.between(key, outcome.first, outcome.last)
@@ -325,8 +325,8 @@ def test_one_etag(race):
     def turn(client: Client) -> None:
         seen = etag
         for step in range(3):
-            version = {"labels": {"who": f"{client.number}-{step}"}, "etag": seen}
-            outcome = client.call("UpdateVersion", reference="etag/one:1", version=version, update_mask={"paths": ["labels.who"]})
+            change = {"version": {"etag": seen}, "set_labels": {"who": f"{client.number}-{step}"}}
+            outcome = client.call("UpdateVersion", reference="etag/one:1", **change)
             seen = outcome.reply.version.etag if outcome.reply else outcome.refusal.metadata["current"]
 
     outcomes = race.run(turn)
@@ -385,7 +385,7 @@ def test_what_was_written_at_one_server_is_read_at_every_other(race):
     servers = [race.servers[0], race.servers[-1]]
     for turn in range(100):
         writer, reader = servers[turn % 2].stub, servers[(turn + 1) % 2].stub
-        set_alias = request_of("SetAlias", model="read/own", alias="here", version=str(turn % 2 + 1))
+        set_alias = request_of("SetAlias", reference=f"read/own:{turn % 2 + 1}", alias="here")
         position = writer.SetAlias(set_alias).position
         resolved = reader.ResolveVersion(request_of("ResolveVersion", reference="read/own@here", at_least=position))
         assert resolved.target.number == turn % 2 + 1

@@ -152,17 +152,13 @@ LISTS = [
 
 
 def by_field(cases):
-    return pytest.mark.parametrize(
-        [*["field", "make", "most", "empty"]][: len(cases[0])], cases, ids=[case[0] for case in cases]
-    )
+    return pytest.mark.parametrize([*["field", "make", "most", "empty"]][: len(cases[0])], cases, ids=[case[0] for case in cases])
 
 
 def test_nothing_need_be_said_and_everything_may_be():
     check_record(record())
     check_record(FULL)
-    assert [field.name for field in FULL.DESCRIPTOR.fields if field not in {f for f, _ in FULL.ListFields()}] == [
-        "external_files"
-    ]
+    assert [field.name for field in FULL.DESCRIPTOR.fields if field not in {f for f, _ in FULL.ListFields()}] == ["external_files"]
 
 
 def test_a_check_changes_nothing():
@@ -233,10 +229,7 @@ def test_a_metric_may_be_infinite(value):
 
 @pytest.mark.parametrize("value", [math.nan, -math.nan])
 def test_a_metric_is_a_number(value):
-    assert (
-        refused_field(check_record, record(metrics=[metric(), metric(name="b", value=value)]))
-        == "record.metrics[1].value"
-    )
+    assert refused_field(check_record, record(metrics=[metric(), metric(name="b", value=value)])) == "record.metrics[1].value"
 
 
 def test_each_name_once():
@@ -248,9 +241,7 @@ def test_each_name_once():
     assert refused_field(check_record, record(dependencies=dependencies)) == "record.dependencies[2]"
 
 
-@pytest.mark.parametrize(
-    "said", [{}, {"dataset": "d"}, {"slice": "s"}, {"step": 0}, {"step": 1}, {"dataset": "s", "slice": "d"}]
-)
+@pytest.mark.parametrize("said", [{}, {"dataset": "d"}, {"slice": "s"}, {"step": 0}, {"step": 1}, {"dataset": "s", "slice": "d"}])
 def test_each_metric_once(said):
     others = [metric(name="b"), metric(dataset="x"), metric(slice="x"), metric(step=9)]
     check_record(record(metrics=[*others, metric(**said)]))
@@ -280,9 +271,7 @@ def test_times(seconds, nanos):
     check_record(record(training_start_time=time, metrics=[metric(time=time)]))
 
 
-@pytest.mark.parametrize(
-    ("seconds", "nanos"), [(FIRST - 1, 0), (LAST + 1, 0), (0, -1), (0, 10**9), (2**63 - 1, 0), (-(2**63), 0)]
-)
+@pytest.mark.parametrize(("seconds", "nanos"), [(FIRST - 1, 0), (LAST + 1, 0), (0, -1), (0, 10**9), (2**63 - 1, 0), (-(2**63), 0)])
 def test_what_is_no_time(seconds, nanos):
     time = Timestamp(seconds=seconds, nanos=nanos)
     assert refused_field(check_record, record(training_start_time=time)) == "record.training_start_time"
@@ -294,9 +283,7 @@ def test_durations(seconds, nanos):
     check_record(record(training_duration=Duration(seconds=seconds, nanos=nanos)))
 
 
-@pytest.mark.parametrize(
-    ("seconds", "nanos"), [(-1, 0), (0, -1), (1, -1), (0, 10**9), (315_576_000_001, 0), (-(2**63), 0)]
-)
+@pytest.mark.parametrize(("seconds", "nanos"), [(-1, 0), (0, -1), (1, -1), (0, 10**9), (315_576_000_001, 0), (-(2**63), 0)])
 def test_what_is_no_duration(seconds, nanos):
     duration = Duration(seconds=seconds, nanos=nanos)
     assert refused_field(check_record, record(training_duration=duration)) == "record.training_duration"
@@ -312,9 +299,7 @@ def test_commits(commit):
     check_record(record(source={"commit": commit}))
 
 
-@pytest.mark.parametrize(
-    "commit", ["1f3a9c", "0" * 65, "1F3A9C2", "1f3a9cg", "1f3a9c2\n", " 1f3a9c2", "HEAD", "1f3a9c２"]
-)
+@pytest.mark.parametrize("commit", ["1f3a9c", "0" * 65, "1F3A9C2", "1f3a9cg", "1f3a9c2\n", " 1f3a9c2", "HEAD", "1f3a9c２"])
 def test_what_is_no_commit(commit):
     assert refused_field(check_record, record(source={"commit": commit})) == "record.source.commit"
 
@@ -366,9 +351,7 @@ def test_what_is_no_parent(parent, field):
     assert refused_field(check_record, record(parents=[{"uri": "x"}, parent])) == f"record.{field}"
 
 
-@pytest.mark.parametrize(
-    ("shape", "fine"), [([], True), ([-1, 0, 2**63 - 1], True), ([1, -2], False), ([-(2**63)], False)]
-)
+@pytest.mark.parametrize(("shape", "fine"), [([], True), ([-1, 0, 2**63 - 1], True), ([1, -2], False), ([-(2**63)], False)])
 def test_shapes(shape, fine):
     schema = record(input_schema=[{"name": "a", "shape": shape}])
     if fine:

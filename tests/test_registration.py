@@ -51,9 +51,7 @@ def full_record():
     record.training_duration.FromSeconds(3600)
     record.hardware.cpu, record.hardware.cpu_count, record.hardware.accelerator = "EPYC", 96, "H100"
     record.hardware.accelerator_count, record.hardware.memory_bytes, record.hardware.node_count = 8, 2**40, 2
-    record.inputs.add(
-        kind=InputKind.INPUT_KIND_DATASET, name="transactions", version="7", digest="md5:1", uri="s3://b/t"
-    )
+    record.inputs.add(kind=InputKind.INPUT_KIND_DATASET, name="transactions", version="7", digest="md5:1", uri="s3://b/t")
     record.inputs.add(kind=InputKind.INPUT_KIND_FEATURES, name="spend")
     record.inputs.add(kind=InputKind.INPUT_KIND_PIPELINE, name="train")
     record.source.repository, record.source.commit = "https://example.org/risk.git", "1f3a9c2d7e"
@@ -116,13 +114,9 @@ def test_a_parent_that_is_not_there_is_refused(stub, refused):
     create_model(stub, "orphan")
     record = VersionRecord()
     record.parents.add(reference="orphan@nobody", relation="x")
-    assert (
-        refused(stub.RegisterVersion, RegisterVersionRequest(model="orphan", record=record)).reason == "ALIAS_NOT_FOUND"
-    )
+    assert refused(stub.RegisterVersion, RegisterVersionRequest(model="orphan", record=record)).reason == "ALIAS_NOT_FOUND"
     record.parents[0].reference = "nobody:1"
-    assert (
-        refused(stub.RegisterVersion, RegisterVersionRequest(model="orphan", record=record)).reason == "MODEL_NOT_FOUND"
-    )
+    assert refused(stub.RegisterVersion, RegisterVersionRequest(model="orphan", record=record)).reason == "MODEL_NOT_FOUND"
     record.parents[0].reference = "orphan"
     assert refused(stub.RegisterVersion, RegisterVersionRequest(model="orphan", record=record)).fields == [
         "record.parents[0].reference"
@@ -150,6 +144,15 @@ def test_a_size_that_is_not_the_blobs_is_refused(stub, refused):
     files[1].size_bytes = 5
     refusal = refused(stub.RegisterVersion, RegisterVersionRequest(model="sized", files=files))
     assert (refusal.code, refusal.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ["files[1].size_bytes"])
+
+
+def test_a_size_that_is_not_the_blobs_is_refused_also_where_the_files_are_known(stub, refused):
+    create_model(stub, "resized")
+    files = upload_files(stub, "resized", {"a": b"x" * 100, "b": b"y" * 50})
+    stub.RegisterVersion(RegisterVersionRequest(model="resized", files=files))
+    files[0].size_bytes, files[1].size_bytes = 75, 75
+    request = RegisterVersionRequest(model="resized", files=files, record=VersionRecord(author="other"))
+    assert refused(stub.RegisterVersion, request).fields == ["files[0].size_bytes"]
 
 
 def test_ten_thousand_files_are_one_version(stub, refused):
@@ -227,6 +230,15 @@ def test_the_same_with_another_version_string_is_a_version_of_its_own(stub, refu
     request.record.author = "y"
     refusal = refused(stub.RegisterVersion, request)
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.ALREADY_EXISTS, "VERSION_EXISTS")
+
+
+def test_a_version_asked_for_by_its_string_again_is_the_one_of_that_string(stub):
+    create_model(stub, "twice")
+    requests = [
+        RegisterVersionRequest(model="twice", record=VersionRecord(author="x"), version=version) for version in ("1.0.0", "2.0.0")
+    ]
+    numbers = [stub.RegisterVersion(request).version.number for request in requests * 2]
+    assert numbers == [1, 2, 1, 2]
 
 
 def test_semantic_versions_follow_the_highest(stub, refused):

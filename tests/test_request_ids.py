@@ -23,7 +23,7 @@ MUTATIONS = {  # each with one content, and with another
     ),
     "AddNote": ({"reference": "base:1", "text": "one"}, {"reference": "base:1", "text": "two"}),
     "TransitionStage": ({"reference": "base:1", "stage": "staging"}, {"reference": "base:1", "stage": "archived"}),
-    "SetAlias": ({"model": "base", "alias": "b", "version": "1"}, {"model": "base", "alias": "b", "version": "2"}),
+    "SetAlias": ({"reference": "base:1", "alias": "b"}, {"reference": "base:2", "alias": "b"}),
     "DeleteAlias": ({"model": "base", "alias": "b"}, {"model": "base", "alias": "a"}),
 }
 

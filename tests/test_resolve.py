@@ -15,9 +15,8 @@ def test_every_form_of_a_reference_resolves(stub):
     model = create_model(stub, "forms/all")
     register(stub, "forms/all", aliases=["champion"], stage="staging")
     version = stub.GetVersion(GetVersionRequest(reference="forms/all:1")).version
-    for reference in ("forms/all:1.0.0", "forms/all:1", "forms/all:001", "forms/all@champion", "forms/all#staging", "forms/all@latest",
-                      f"forms/all@{version.digest}"):  # fmt: skip
-        target = resolve(stub, reference)
+    for selector in (":1.0.0", ":1", ":001", "@champion", "#staging", "@latest", f"@{version.digest}"):
+        target = resolve(stub, f"forms/all{selector}")
         assert (target.model, target.model_uid, target.number, target.version) == ("forms/all", model.uid, 1, "1.0.0")
         assert (target.digest, target.record_digest, target.stage) == (version.digest, version.record_digest, "staging")
         assert target.servable
@@ -103,7 +102,7 @@ def test_a_second_server_on_the_folder_shows_what_the_first_acknowledged(start_s
     for number in range(1, 20):
         here, there = (one, two) if number % 2 else (two, one)
         register(here, "shared")
-        position = here.SetAlias(SetAliasRequest(model="shared", alias="champion", version=str(number))).position
+        position = here.SetAlias(SetAliasRequest(reference=f"shared:{number}", alias="champion")).position
         reply = there.ResolveVersion(ResolveVersionRequest(reference="shared@champion", at_least=position))
         assert reply.target.number == number
         assert there.GetModel(GetModelRequest(name="shared", at_least=position)).model.last_number == number + 1
@@ -113,9 +112,7 @@ def test_a_server_that_starts_again_resolves_as_before(start_server):
     server = start_server()
     create_model(server.stub, "lasting")
     position = register(server.stub, "lasting", aliases=["champion"], stage="staging").position
-    expected = {
-        ref: resolve(server.stub, ref) for ref in ("lasting@champion", "lasting#staging", "lasting@latest", "lasting:1")
-    }
+    expected = {ref: resolve(server.stub, ref) for ref in ("lasting@champion", "lasting#staging", "lasting@latest", "lasting:1")}
     server.stop()
     server.start()
     for reference, target in expected.items():

@@ -10,7 +10,8 @@ from story import create_model, register, resolve
 
 STAGES = ["development", "staging", "production", "archived", "deprecated"]
 ALLOWED = {
-    ("", "development"), ("development", "staging"), ("staging", "production"), ("staging", "development"), ("production", "staging"),
+    ("", "development"), ("development", "staging"), ("staging", "production"),
+    ("staging", "development"), ("production", "staging"),
     ("", "archived"), ("development", "archived"), ("staging", "archived"), ("production", "archived"), ("deprecated", "archived"),
     ("archived", "development"), ("archived", "staging"), ("archived", "deprecated"),
 }  # fmt: skip
@@ -43,9 +44,7 @@ def model(server):
     return create_model(server.stub, "staged").name
 
 
-@pytest.mark.parametrize(
-    ("left", "entered"), [(one, other) for one in ["", *STAGES] for other in STAGES if one != other]
-)
+@pytest.mark.parametrize(("left", "entered"), [(one, other) for one in ["", *STAGES] for other in STAGES if one != other])
 @pytest.mark.parametrize("rollback", [False, True])
 def test_the_default_lifecycle_allows_its_transitions_and_no_other(stub, refused, model, left, entered, rollback):
     reference = in_stage(stub, model, left)
@@ -53,9 +52,7 @@ def test_the_default_lifecycle_allows_its_transitions_and_no_other(stub, refused
         assert move(stub, reference, entered, rollback=rollback).version.stage == entered
         assert resolve(stub, reference).stage == entered
         return
-    refusal = refused(
-        stub.TransitionStage, TransitionStageRequest(reference=reference, stage=entered, rollback=rollback)
-    )
+    refusal = refused(stub.TransitionStage, TransitionStageRequest(reference=reference, stage=entered, rollback=rollback))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "TRANSITION_NOT_ALLOWED")
     possible = sorted(to for origin, to in ALLOWED if origin == left)
     assert refusal.metadata == {
@@ -138,9 +135,7 @@ def test_archive_existing_works_also_for_a_version_that_is_there_already(stub):
 
 def test_archive_existing_is_refused_for_the_archive_itself(stub, refused, model):
     reference = in_stage(stub, model, "development")
-    refusal = refused(
-        stub.TransitionStage, TransitionStageRequest(reference=reference, stage="archived", archive_existing=True)
-    )
+    refusal = refused(stub.TransitionStage, TransitionStageRequest(reference=reference, stage="archived", archive_existing=True))
     assert refusal.fields == ["archive_existing"]
     assert resolve(stub, reference).stage == "development"
 

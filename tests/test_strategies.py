@@ -61,9 +61,7 @@ def test_no_version_is_lower_than_any():
     assert highest("", "") == ""
 
 
-@pytest.mark.parametrize(
-    "version", [*ASCENDING, "1.0.0+001", "1.0.0+a.b-c", "1.0.0-a+b", "1.0.0+" + "x" * (MAX_VERSION_BYTES - 6)]
-)
+@pytest.mark.parametrize("version", [*ASCENDING, "1.0.0+001", "1.0.0+a.b-c", "1.0.0-a+b", "1.0.0+" + "x" * (MAX_VERSION_BYTES - 6)])
 def test_semantic_versions_can_be_asked_for(version):
     assert following(SEMANTIC, explicit=version) == version
     assert check_version(version, "version") == version
@@ -156,9 +154,7 @@ def test_git_needs_a_commit():
     assert refused(GIT) == "record.source.commit"
 
 
-@pytest.mark.parametrize(
-    "version", ["fraud-1f3a9c2d7", "fraud-1f3a9c2d7-2", "fraud-1f3a9c2d7-19", "fraud-1f3a9c2d7-999999999"]
-)
+@pytest.mark.parametrize("version", ["fraud-1f3a9c2d7", "fraud-1f3a9c2d7-2", "fraud-1f3a9c2d7-19", "fraud-1f3a9c2d7-999999999"])
 def test_a_git_version_can_be_asked_for(version):
     assert following(GIT, explicit=version, commit=COMMIT) == version
     assert following(GIT, explicit=version) == version

@@ -94,7 +94,7 @@ class Mutation:
             assert (known.version, known.digest, known.record_digest) == (version.version, version.digest, version.record_digest)
         elif self.method == "SetAlias":
             number = self.reply.alias.number
-            assert replay.at(f"{self.request.model}@{self.request.alias}", revision) == number
+            assert replay.at(f"{self.reply.alias.model}@{self.request.alias}", revision) == number
             assert bool(found) is (self.reply.previous_number != number)
         elif self.method == "DeleteAlias":
             (event,) = events
@@ -286,7 +286,7 @@ class Torture:
                 sizes.append(80 << 20)
             return Push(model, next(self.seeds), sizes, aliases=[alias], stage=choice.choice(["development", "production"]))
         if kind < 5:
-            return Mutation("SetAlias", model=model, alias=alias, version="@latest")
+            return Mutation("SetAlias", reference=f"{model}@latest", alias=alias)
         if kind == 5:
             return Mutation("DeleteAlias", model=model, alias=alias)
         if kind == 10:  # so many files that their rows are written before, in pieces

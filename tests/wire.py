@@ -48,7 +48,7 @@ GOOD = {
     "UploadBlob": {"header": {"model": "base", "digest": "sha256:" + "0" * 64, "size_bytes": 1}},
     "DownloadArtifact": {"reference": "base:1", "path": "model.bin"},
     "TransitionStage": {"reference": "base:1", "stage": "development"},
-    "SetAlias": {"model": "base", "alias": "champion", "version": "1"},
+    "SetAlias": {"reference": "base:1", "alias": "champion"},
     "DeleteAlias": {"model": "base", "alias": "champion"},
     "ListAliases": {"model": "base"},
     "ListEvents": {},

@@ -17,6 +17,7 @@ from grpc_reflection.v1alpha import reflection
 from podium_server.aliases import Aliases
 from podium_server.artifacts import Artifacts
 from podium_server.blobs import open_store
+from podium_server.blobs.errors import StoreError
 from podium_server.database import open_database
 from podium_server.errors import PodiumError
 from podium_server.events import Events
@@ -53,6 +54,9 @@ OPTIONS = (
     # Clients may ping every 20 s without data; they do every 30 s.
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 20_000),
+    # A peer that has gone without a word does not hold its transfer for hours.
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
     # Flow control is the memory bound of a stalled stream: no growing window, a few MiB of look-ahead.
     ("grpc.http2.bdp_probe", 0),
     ("grpc.http2.lookahead_bytes", 2 << 20),
@@ -77,7 +81,7 @@ async def serve(settings: Settings) -> None:
     view = View(database.read(lambda: load(database)), read)
     ledger = Ledger(database, view)
     tailer = Tailer(database, view, ledger)
-    url = f"file://{(settings.data / 'blobs').resolve()}"
+    url = (settings.data / "blobs").resolve().as_uri()
     store = open_store(url)
     lifecycles = database.read(lambda: Lifecycles(database))
     references = References(lifecycles)
@@ -146,7 +150,7 @@ def main(arguments: list[str] | None = None) -> None:
         asyncio.run(serve(settings))
     except OSError as error:
         raise SystemExit(f"podium serve: {error.filename}: {error.strerror}") from None
-    except PodiumError as error:
+    except (PodiumError, StoreError) as error:
         raise SystemExit(f"podium serve: {error}") from None
 
 

@@ -8,7 +8,7 @@ from podium_server.database import Database
 from podium_server.errors import AliasNotFound, Conflict, InvalidArgument
 from podium_server.ledger import Caller, Ledger, Transaction
 from podium_server.limits import check_reason
-from podium_server.names import Reference, check_model_name, check_settable_alias, parse_selector
+from podium_server.names import Reference, check_model_name, check_settable_alias, parse_reference
 from podium_server.paging import Page
 from podium_server.references import ALIAS, References, find_version, live_model
 
@@ -23,12 +23,10 @@ class Aliases:
 
     async def SetAlias(self, request: pb.SetAliasRequest, caller: Caller) -> bytes:
         """See the contract."""
-        check_model_name(request.model, "model")
+        reference = parse_reference(request.reference)
         check_settable_alias(request.alias, "alias")
         check_reason(request.reason)
         _check_expected(request)
-        selector = request.version if request.version[:1] in ("@", "#") else ":" + request.version
-        reference = Reference(request.model, *parse_selector(selector, "version"))
         return await self._ledger.commit(request, caller, lambda tx: self._set(tx, request, reference))
 
     async def DeleteAlias(self, request: pb.DeleteAliasRequest, caller: Caller) -> bytes:
@@ -51,12 +49,12 @@ class Aliases:
         return pb.ListAliasesResponse(aliases=aliases, next_page_token=token)
 
     def _set(self, tx: Transaction, request: pb.SetAliasRequest, reference: Reference) -> pb.SetAliasResponse:
-        model = live_model(tx, request.model)
+        model = live_model(tx, reference.model, "reference")
         before = self._references.row(tx, model, ALIAS, request.alias)
         current = before.number if before else 0
-        _check_current(request, current)
+        _check_current(request, model, current)
         version = find_version(tx, model, reference)
-        self._references.alias(tx, model, request.alias, version, before, reason=request.reason)
+        self._references.alias(tx, model, request.alias, version, before)
         alias = pb.Alias(
             model=model.name, alias=request.alias, number=version.number, version=version.version, digest=version.manifest_digest,
             update_time=tables.timestamp(before.time if before and before.number == version.number else tx.now),
@@ -68,8 +66,8 @@ class Aliases:
         before = self._references.row(tx, model, ALIAS, request.alias)
         if before is None:
             raise AliasNotFound(f"{model.name} has no alias {request.alias}", model=model.name, alias=request.alias)
-        _check_current(request, before.number)
-        self._references.clear(tx, model, before, request.reason)
+        _check_current(request, model, before.number)
+        self._references.clear(tx, model, before)
         return pb.DeleteAliasResponse(previous_number=before.number)
 
 
@@ -78,10 +76,10 @@ def _check_expected(request: pb.SetAliasRequest | pb.DeleteAliasRequest) -> None
         raise InvalidArgument("expected_number is negative", field="expected_number")
 
 
-def _check_current(request: pb.SetAliasRequest | pb.DeleteAliasRequest, current: int) -> None:
+def _check_current(request: pb.SetAliasRequest | pb.DeleteAliasRequest, model: tables.Model, current: int) -> None:
     if request.HasField("expected_number") and request.expected_number != current:
         now = f"points to number {current}" if current else "does not exist"
-        raise Conflict(f"{request.model}@{request.alias} {now}, not as expected to {request.expected_number}", current=current)
+        raise Conflict(f"{model.name}@{request.alias} {now}, not as expected to {request.expected_number}", current=current)
 
 
 def _message(model: tables.Model, row: tables.Reference) -> pb.Alias:

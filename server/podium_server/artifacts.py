@@ -12,7 +12,6 @@ from podium.v1 import artifacts_pb2 as pb
 from podium.v1.resolve_pb2 import Target
 
 from podium_server.blobs.base import BlobStore
-from podium_server.blobs.errors import PartialLost, StoreError, StoreFull
 from podium_server.database import Database
 from podium_server.downloads import Download, find_file
 from podium_server.errors import (
@@ -20,13 +19,10 @@ from podium_server.errors import (
     InvalidArgument,
     OffsetMismatch,
     Overloaded,
-    StorageFull,
-    StorageUnavailable,
-    UploadBusy,
 )
 from podium_server.leases import take
 from podium_server.ledger import Caller, Ledger
-from podium_server.limits import MAX_BLOB_BYTES, MAX_FIND_BLOBS, check_count
+from podium_server.limits import MAX_BLOB_BYTES, MAX_FIND_BLOBS, MAX_TRANSFERS, check_count
 from podium_server.names import check_digest, check_model_name
 from podium_server.presence import present
 from podium_server.references import live_model
@@ -34,8 +30,6 @@ from podium_server.tables import Reader
 from podium_server.uploads import Upload, read_header
 
 log = logging.getLogger(__name__)
-
-MAX_TRANSFERS = 256
 
 T = TypeVar("T")
 
@@ -126,18 +120,12 @@ class Artifacts:
 
     @contextmanager
     def _transfer(self) -> Iterator[None]:
-        """One of the transfers that may run at once. The store's errors become answers here."""
+        """One of the transfers that may run at once."""
         if self._transfers >= MAX_TRANSFERS:
             raise Overloaded(f"{MAX_TRANSFERS} transfers are under way: try again later", retry_after_seconds=1)
         self._transfers += 1
         try:
             yield
-        except StoreFull as error:
-            raise StorageFull(str(error)) from error
-        except PartialLost as error:
-            raise UploadBusy(str(error)) from error
-        except StoreError as error:
-            raise StorageUnavailable(str(error)) from error
         finally:
             self._transfers -= 1
 

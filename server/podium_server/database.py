@@ -33,6 +33,7 @@ _PRAGMAS = {
     "cache_size": -65536,
     "mmap_size": 0,
     "wal_autocheckpoint": 4000,
+    "busy_timeout": 30_000,
 }
 
 
@@ -45,7 +46,7 @@ class Database(PooledDatabase, APSWDatabase):  # type: ignore[misc]  # Peewee is
         connection.convert_binding = _bindable
 
     def open_connection(self) -> apsw.Connection:
-        """A connection outside the pool."""
+        """A connection of one's own, which never goes back to the pool."""
         return cast(apsw.Connection, self._connect())
 
     def one(self, sql: str, *parameters: object) -> Row | None:
@@ -71,7 +72,7 @@ def _bindable(_cursor: object, _number: int, value: object) -> str:
 def open_database(folder: Path) -> Database:
     """Opens or makes the registry's database in a folder that exists."""
     path = folder / "registry.db"
-    database = Database(str(path), pragmas=_PRAGMAS, timeout=30, max_connections=64)
+    database = Database(str(path), pragmas=_PRAGMAS, max_connections=64)
     tables.database.initialize(database)
     with (folder / "migrate.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

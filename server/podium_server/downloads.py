@@ -46,7 +46,7 @@ def find_file(reader: tables.Reader, target: Target, path: str) -> StoredFile:
     if row is None:
         external = reader.one("SELECT uri FROM external_file WHERE record_digest = ? AND path = ?", target.record_digest, path)
         if external is not None:
-            raise FileIsExternal(f"{path} is not stored here but at {external[0]}", uri=external[0])
+            raise FileIsExternal(f"{path} is not stored here: the metadata uri says where it is", uri=external[0])
         raise FileNotInVersion(f"{target.model}:{target.version} has no file {shown(path)}", path=path)
     digest, size, generation, crc32c = row
     file = StoredFile(digest, size, generation or 0, crc32c or b"")

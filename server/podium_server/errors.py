@@ -113,9 +113,5 @@ class NotCaughtUp(PodiumError):
     status, reason = StatusCode.UNAVAILABLE, "NOT_CAUGHT_UP"
 
 
-class Draining(PodiumError):
-    status, reason = StatusCode.UNAVAILABLE, "DRAINING"
-
-
 class StorageUnavailable(PodiumError):
     status, reason = StatusCode.UNAVAILABLE, "STORAGE_UNAVAILABLE"

@@ -22,8 +22,9 @@ from google.protobuf.message_factory import GetMessageClass
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
+from podium_server.blobs.errors import PartialLost, StoreError, StoreFull
 from podium_server.database import Database, storage_error
-from podium_server.errors import InvalidArgument, PodiumError
+from podium_server.errors import InvalidArgument, PodiumError, StorageFull, StorageUnavailable, UploadBusy
 from podium_server.ledger import Caller
 from podium_server.limits import MAX_ACTOR_BYTES, byte_length
 from podium_server.view import View
@@ -36,8 +37,8 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 DOMAIN = "podium"
 ACTOR_KEY = "podium-actor"
-MAX_MESSAGE_BYTES = 500
-MAX_DETAIL_BYTES = 1800
+MAX_STATUS_BYTES = 500
+MAX_DETAIL_BYTES = 2_100  # a URI
 
 
 class Handlers:
@@ -97,6 +98,7 @@ class Handlers:
             except Exception as error:
                 await _refuse(name, context, error)
                 raise AssertionError from error
+            log.debug("%s ok", name)
             return reply.SerializeToString()
 
         return call
@@ -137,17 +139,26 @@ def _caller(method: str, context: Context) -> Caller:
 
 async def _refuse(name: str, context: Context, error: Exception) -> None:
     """Ends the call with the error's status."""
-    if storage := storage_error(error):
-        log.error("%s: the database failed", name, exc_info=error)
+    if storage := storage_error(error) or _store_error(error):
+        log.error("%s: %s", name, error)
         error = storage
     if not isinstance(error, PodiumError):
         error_id = uuid.uuid4().hex
         log.error("%s failed, error id %s", name, error_id, exc_info=error)
         error = PodiumError(f"internal error {error_id}: the server's log tells more", error_id=error_id)
     log.debug("%s %s %s", name, error.reason, error.message)
-    message = _cut(error.message, MAX_MESSAGE_BYTES)
+    message = _cut(error.message, MAX_STATUS_BYTES)
     details = _details(error, message).SerializeToString()
     await context.abort(error.status, message, trailing_metadata=(("grpc-status-details-bin", details),))
+
+
+def _store_error(error: Exception) -> PodiumError | None:
+    """What an error of the blob store means for whoever called; None if it is none."""
+    if isinstance(error, StoreFull):
+        return StorageFull(str(error))
+    if isinstance(error, PartialLost):
+        return UploadBusy(str(error))
+    return StorageUnavailable(str(error)) if isinstance(error, StoreError) else None
 
 
 def _details(error: PodiumError, message: str) -> Status:

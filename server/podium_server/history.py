@@ -20,7 +20,7 @@ class Event(NamedTuple):
     peer: str
     request_id: str
     reason: str
-    text: str
+    text: str | None
     rollback: bool
     before: bytes | None
     after: bytes | None

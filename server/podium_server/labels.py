@@ -1,27 +1,24 @@
-"""The labels of models and versions, and the update masks that change them together with the description."""
+"""The labels of models and versions, and the updates that change them together with the description."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
-from podium.v1.models_pb2 import Model
-from podium.v1.versions_pb2 import Version
+from podium.v1.models_pb2 import Model, UpdateModelRequest
+from podium.v1.versions_pb2 import UpdateVersionRequest, Version
 
 from podium_server import tables
-from podium_server.errors import InvalidArgument
+from podium_server.errors import InvalidArgument, shown
 from podium_server.ledger import Transaction
-from podium_server.limits import check_description, check_label_key, check_labels
+from podium_server.limits import MAX_LABELS, check_count, check_description, check_label_key, check_labels
 from podium_server.tables import Reader
 
 OF_MODEL = 0
+CHANGEABLE = ("description", "labels")
 
 
 class Change(NamedTuple):
-    """What an update asks for: a new description (None: as it is), labels to set, labels to remove, or all of them anew.
+    """What an update asks for: a new description (None: as it is), and labels to set and to remove, or all of them anew."""
 
-    `field` is where the request has the labels.
-    """
-
-    field: str
     description: str | None
     setting: dict[str, str]
     removing: frozenset[str]
@@ -31,37 +28,31 @@ class Change(NamedTuple):
         """The labels after the change; InvalidArgument if they are too many."""
         kept = {} if self.replacing else {key: value for key, value in current.items() if key not in self.removing}
         labels = {**kept, **self.setting}
-        check_labels(labels, self.field)
+        check_count(labels, "labels", MAX_LABELS)
         return labels
 
 
-def parse_mask(paths: Sequence[str], resource: Model | Version, field: str) -> Change:
-    """Reads an update mask: `description`, `labels` and `labels.KEY` may be named, and at least one must be.
-
-    `field` is where the request has the resource with the new values; what the mask does not name of it is not looked at.
-    """
-    if not paths:
-        raise InvalidArgument("the mask is empty: name description, labels or labels.KEY", field="update_mask")
-    setting: dict[str, str] = {}
-    removing: set[str] = set()
-    named = frozenset(paths)
-    for path in named:
-        root, dot, key = path.partition(".")
-        if path == "labels":
-            setting.update(resource.labels)
-        elif root == "labels" and dot and key in resource.labels:
-            setting[key] = resource.labels[key]
-        elif root == "labels" and dot:
-            check_label_key(key, "update_mask")
-            removing.add(key)
-        elif path != "description":
-            raise InvalidArgument(
-                f"{path[:80]!r} cannot be changed: only description, labels and labels.KEY can", field="update_mask"
-            )
-    check_labels(setting, f"{field}.labels")
-    description = resource.description if "description" in named else None
+def parse_change(request: UpdateModelRequest | UpdateVersionRequest, resource: Model | Version, field: str) -> Change:
+    """Reads an update. `resource` has the new values; what the mask does not name of it is not looked at. `field` is its name."""
+    check_count(request.update_mask.paths, "update_mask", len(CHANGEABLE))
+    for path in request.update_mask.paths:
+        if path not in CHANGEABLE:
+            raise InvalidArgument(f"{shown(path)} cannot be changed: only {' and '.join(CHANGEABLE)} can", field="update_mask")
+    replacing = "labels" in request.update_mask.paths
+    if replacing and (request.set_labels or request.remove_labels):
+        raise InvalidArgument("labels are changed either all or by key", field="update_mask")
+    if not (request.update_mask.paths or request.set_labels or request.remove_labels):
+        raise InvalidArgument("nothing is asked for: name description or labels, or set or remove labels", field="update_mask")
+    check_labels(request.set_labels, "set_labels")
+    check_count(request.remove_labels, "remove_labels", MAX_LABELS)
+    for key in request.remove_labels:
+        check_label_key(key, "remove_labels")
+    if replacing:
+        check_labels(resource.labels, f"{field}.labels")
+    description = resource.description if "description" in request.update_mask.paths else None
     check_description(description or "", f"{field}.description")
-    return Change(f"{field}.labels", description, setting, frozenset(removing), "labels" in named)
+    setting = dict(resource.labels if replacing else request.set_labels)
+    return Change(description, setting, frozenset(request.remove_labels), replacing)
 
 
 def read_labels(reader: Reader, model: tables.Model, number: int = OF_MODEL) -> dict[str, str]:

@@ -37,7 +37,7 @@ class Lease(NamedTuple):
         row = tx.one(f"SELECT committed_bytes, resume, lease_time FROM upload WHERE {_MINE}", *self._key)
         if row is None:
             raise UploadBusy(f"another upload of {self.digest} has taken over: this one made no progress for 5 seconds")
-        progress = (*durable, tx.now if renew else row[2])
+        progress = (*durable, tx.clock if renew else row[2])
         if progress != row:
             tx.run(f"UPDATE upload SET committed_bytes = ?, resume = ?, lease_time = ? WHERE {_MINE}", *progress, *self._key)
         return False
@@ -80,8 +80,8 @@ def take(tx: Transaction, header: UploadBlobHeader) -> Taken | None:
         model_id, header.digest,
     )  # fmt: skip
     size, committed, resume, holder, lease_time = row or (header.size_bytes, 0, "", "", 0)
-    idle = tx.now - lease_time
-    if holder and idle < IDLE_MICROSECONDS:
+    idle = tx.clock - lease_time
+    if holder and 0 <= idle < IDLE_MICROSECONDS:  # negative: the clock was set back
         raise UploadBusy(
             f"{header.digest} is being uploaded: try again later",
             retry_after_seconds=-((idle - IDLE_MICROSECONDS) // 1_000_000),
@@ -92,7 +92,7 @@ def take(tx: Transaction, header: UploadBlobHeader) -> Taken | None:
         "INSERT INTO upload (model_id, digest, size_bytes, committed_bytes, resume, lease, lease_time) "
         "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (model_id, digest) DO UPDATE SET "
         "size_bytes = excluded.size_bytes, lease = excluded.lease, lease_time = excluded.lease_time",
-        model_id, header.digest, header.size_bytes, committed, resume, lease.holder, tx.now,
+        model_id, header.digest, header.size_bytes, committed, resume, lease.holder, tx.clock,
     )  # fmt: skip
     return Taken(lease, Durable(committed, resume))
 

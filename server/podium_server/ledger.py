@@ -16,8 +16,9 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 from google.protobuf.message import Message
 
+from podium_server import tables
 from podium_server.database import Connection, Database, Row, storage_error
-from podium_server.errors import Draining, InvalidArgument, Overloaded, RequestIdReused
+from podium_server.errors import InvalidArgument, Overloaded, RequestIdReused, StorageUnavailable
 from podium_server.history import Event, Revision, read_since
 from podium_server.limits import MAX_REQUEST_ID_BYTES
 from podium_server.positions import Position
@@ -28,12 +29,10 @@ log = logging.getLogger(__name__)
 
 MAX_WAITING = 10_000
 MAX_GROUP = 256
+LARGE_BYTES = 64 * 1024
 REQUEST_KEPT_MICROSECONDS = 24 * 3600 * 1_000_000
 
 T = TypeVar("T")
-
-_EVENT_COLUMNS = ", ".join(f'"{name}"' for name in Event._fields)
-_INSERT_EVENT = f"INSERT INTO event ({_EVENT_COLUMNS}) VALUES ({', '.join('?' * len(Event._fields))})"
 
 
 class Caller(NamedTuple):
@@ -45,16 +44,20 @@ class Caller(NamedTuple):
 
 
 class Transaction:
-    """What a mutation sees: the database under the head lock, its own revision, and the time."""
+    """What a mutation sees: the database under the head lock, its own revision, and two times in microseconds since the epoch.
 
-    def __init__(self, connection: Connection, caller: Caller, request_id: str, position: Position, now: int) -> None:
+    `now` is that of the events, which never goes back; `clock` is the clock's, by which leases and request ids run out.
+    """
+
+    def __init__(self, connection: Connection, work: "_Work", position: Position, now: int, clock: int) -> None:
         self.one, self.all, self.run, self.many = connection.one, connection.all, connection.run, connection.many
-        self.caller = caller
+        self.caller = work.caller
         self.now = now
+        self.clock = clock
         self.revision = position.revision
         self.etag = position.nonce.hex()
         self.events: list[Event] = []
-        self._request_id = request_id
+        self._request = work.request
         self._nonce = position.nonce
 
     def insert(self, table: type[Table], *rows: Row) -> None:
@@ -70,15 +73,15 @@ class Transaction:
         *,
         before: Message | None = None,
         after: Message | None = None,
-        reason: str = "",
-        text: str = "",
-        rollback: bool = False,
+        text: str | None = None,
     ) -> None:
-        """Says what the mutation does. The states are EventState messages."""
+        """Says what the mutation does. The states are EventState messages; reason and rollback are the request's."""
+        request = self._request
         self.events.append(
             Event(
                 self.revision, len(self.events), self.now, kind, model, model_uid, name, self.caller.actor, self.caller.peer,
-                self._request_id, reason, text, rollback, _serialized(before), _serialized(after), self._nonce,
+                request.request_id, getattr(request, "reason", ""), text, getattr(request, "rollback", False),
+                _serialized(before), _serialized(after), self._nonce,
             )
         )  # fmt: skip
 
@@ -88,11 +91,12 @@ def _serialized(state: Message | None) -> bytes | None:
 
 
 class _Work(NamedTuple):
-    """Something that waits for the writer. Without a caller it is a write that has no revision."""
+    """Something that waits for the writer. Without a request it is a write that has no revision."""
 
     change: Callable[[Transaction], Any]
-    caller: Caller | None
-    request: Message | None
+    caller: Caller
+    request: Any
+    content: bytes
     future: asyncio.Future[Any]
 
 
@@ -118,11 +122,15 @@ class Ledger:
         A `request_id` that this caller has used for this method gives the earlier reply; RequestIdReused if the content differs.
         """
         _check_request_id(request.request_id)  # type: ignore[attr-defined]  # every mutation's request has one
-        return cast(bytes, await self._wait(mutation, caller, request))
+        content = b""
+        if request.request_id:  # type: ignore[attr-defined]
+            large = request.ByteSize() > LARGE_BYTES
+            content = await asyncio.to_thread(_content, request) if large else _content(request)
+        return cast(bytes, await self._wait(mutation, caller, request, content))
 
     async def write(self, change: Callable[[Transaction], T]) -> T:
         """Runs a write that is no event and takes no revision, and returns what it returns once it is durable."""
-        return cast(T, await self._wait(change, None, None))
+        return cast(T, await self._wait(change, Caller("", "", ""), None, b""))
 
     async def close(self) -> None:
         """Commits what waits, then ends the writer."""
@@ -130,13 +138,15 @@ class Ledger:
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
 
-    def _wait(self, change: Callable[[Transaction], Any], caller: Caller | None, request: Message | None) -> asyncio.Future[Any]:
+    def _wait(
+        self, change: Callable[[Transaction], Any], caller: Caller, request: Message | None, content: bytes
+    ) -> asyncio.Future[Any]:
         if self._closed:
-            raise Draining("the server is stopping: try again")
+            raise StorageUnavailable("the server is stopping: try again")
         if self._queue.qsize() >= MAX_WAITING:
             raise Overloaded("too many changes wait to be committed: try again later", retry_after_seconds=1)
         future: asyncio.Future[Any] = self._loop.create_future()
-        self._queue.put(_Work(change, caller, request, future))
+        self._queue.put(_Work(change, caller, request, content, future))
         return future
 
     def _run(self) -> None:
@@ -191,8 +201,8 @@ class _Group:
 
     def commit(self, group: list[_Work]) -> tuple[list[Revision] | Snapshot, list[Any]]:
         """Runs and commits the work: what the view does not know yet (all of it, if history was cut) and the outcomes."""
-        self._connection.run("BEGIN IMMEDIATE")
         try:
+            self._connection.run("BEGIN IMMEDIATE")
             self._take_head()
             # Revisions of other processes; what they did is before what this group does.
             earlier = [] if self._head == self._posted else read_since(self._connection, self._posted)
@@ -212,12 +222,13 @@ class _Group:
         row = self._connection.one("SELECT revision, nonce, time FROM head")
         assert row is not None
         self._head = Position(row[0], row[1])
-        self._now = max(row[2], time.time_ns() // 1000)
+        self._clock = time.time_ns() // 1000
+        self._now = max(row[2], self._clock)
 
     def _run(self, work: _Work) -> Any:
         self._connection.run("SAVEPOINT work")
         try:
-            outcome = self._write(work) if work.caller is None else self._mutate(work, work.caller)
+            outcome = self._write(work) if work.request is None else self._mutate(work)
         except Exception as error:
             if storage_error(error):
                 raise
@@ -228,16 +239,18 @@ class _Group:
         return outcome
 
     def _write(self, work: _Work) -> Any:
-        return work.change(Transaction(self._connection, Caller("", "", ""), "", self._head, self._now))
+        transaction = Transaction(self._connection, work, self._head, self._now, self._clock)
+        outcome = work.change(transaction)
+        assert not transaction.events, "a write has no revision"
+        return outcome
 
-    def _mutate(self, work: _Work, caller: Caller) -> bytes:
-        request_id: str = work.request.request_id  # type: ignore[union-attr]
-        content = _content(work.request) if request_id else b""
-        replayed = self._replay(caller, request_id, content) if request_id else None
+    def _mutate(self, work: _Work) -> bytes:
+        request_id: str = work.request.request_id
+        replayed = self._replay(work) if request_id else None
         if replayed is not None:
             return replayed
         position = Position(self._head.revision + 1, os.urandom(8))
-        transaction = Transaction(self._connection, caller, request_id, position, self._now)
+        transaction = Transaction(self._connection, work, position, self._now, self._clock)
         reply = work.change(transaction)
         if not transaction.events:
             position = self._head
@@ -248,22 +261,22 @@ class _Group:
                 "INSERT INTO request (actor, method, request_id, content, reply, time) VALUES (?, ?, ?, ?, ?, ?) "
                 "ON CONFLICT (actor, method, request_id) DO UPDATE SET "
                 "content = excluded.content, reply = excluded.reply, time = excluded.time",
-                caller.actor, caller.method, request_id, content, serialized, self._now,
+                work.caller.actor, work.caller.method, request_id, work.content, serialized, self._clock,
             )  # fmt: skip
         if transaction.events:
-            self._connection.many(_INSERT_EVENT, transaction.events)
+            self._connection.many(insert_statement(tables.Event), transaction.events)
             self._revisions.append(Revision(position, transaction.events))
             self._head = position
         return serialized
 
-    def _replay(self, caller: Caller, request_id: str, content: bytes) -> bytes | None:
+    def _replay(self, work: _Work) -> bytes | None:
         row = self._connection.one(
             "SELECT content, reply FROM request WHERE actor = ? AND method = ? AND request_id = ? AND time > ?",
-            caller.actor, caller.method, request_id, self._now - REQUEST_KEPT_MICROSECONDS,
+            work.caller.actor, work.caller.method, work.request.request_id, self._clock - REQUEST_KEPT_MICROSECONDS,
         )  # fmt: skip
         if row is None:
             return None
-        if row[0] != content:
+        if row[0] != work.content:
             raise RequestIdReused(
                 "this request_id was used for a request with other content: make up a new one", field="request_id"
             )
@@ -273,12 +286,11 @@ class _Group:
         self._connection.run(
             "DELETE FROM request WHERE (actor, method, request_id) IN "
             "(SELECT actor, method, request_id FROM request WHERE time <= ? ORDER BY time LIMIT 1000)",
-            self._now - REQUEST_KEPT_MICROSECONDS,
+            self._clock - REQUEST_KEPT_MICROSECONDS,
         )
 
 
-def _content(request: Message | None) -> bytes:
-    assert request is not None
+def _content(request: Message) -> bytes:
     return hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sized
 from podium.v1.server_pb2 import Limits
 
 from podium_server.errors import InvalidArgument, shown
-from podium_server.names import MAX_ALIAS_BYTES, MAX_MODEL_NAME_BYTES
+from podium_server.names import MAX_ALIAS_BYTES, MAX_MODEL_NAME_BYTES, MAX_VERSION_BYTES
 
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 
@@ -41,6 +41,7 @@ MAX_REGISTERED_ALIASES = 100
 MAX_ARCHIVED = 1_000
 MAX_REQUEST_ID_BYTES = 128
 MAX_ACTOR_BYTES = 256
+MAX_TRANSFERS = 256
 
 DEFAULT_PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1_000
@@ -73,6 +74,19 @@ def limits() -> Limits:
         max_aliases=MAX_ALIASES,
         max_page_size=MAX_PAGE_SIZE,
         max_find_blobs=MAX_FIND_BLOBS,
+        max_version_bytes=MAX_VERSION_BYTES,
+        max_string_bytes=MAX_STRING_BYTES,
+        max_item_name_bytes=MAX_ITEM_NAME_BYTES,
+        max_uri_bytes=MAX_URI_BYTES,
+        max_param_bytes=MAX_PARAM_BYTES,
+        max_input_digest_bytes=MAX_INPUT_DIGEST_BYTES,
+        max_dimensions=MAX_DIMENSIONS,
+        max_content_types=MAX_CONTENT_TYPES,
+        max_registered_aliases=MAX_REGISTERED_ALIASES,
+        max_archived=MAX_ARCHIVED,
+        max_request_id_bytes=MAX_REQUEST_ID_BYTES,
+        max_actor_bytes=MAX_ACTOR_BYTES,
+        max_transfers=MAX_TRANSFERS,
     )
 
 

@@ -9,7 +9,7 @@ from podium.v1.events_pb2 import EventKind, EventState
 from podium_server import tables
 from podium_server.database import Database
 from podium_server.errors import Conflict, InvalidArgument, ModelExists
-from podium_server.labels import OF_MODEL, parse_mask, read_labels, write_labels
+from podium_server.labels import OF_MODEL, parse_change, read_labels, write_labels
 from podium_server.ledger import Caller, Ledger, Transaction
 from podium_server.lifecycles import DEFAULT, Lifecycles
 from podium_server.limits import check_description, check_labels, check_line
@@ -59,7 +59,7 @@ class Models:
 
     async def UpdateModel(self, request: pb.UpdateModelRequest, caller: Caller) -> bytes:
         """See the contract."""
-        change = parse_mask(request.update_mask.paths, request.model, "model")
+        change = parse_change(request, request.model, "model")
 
         def update(tx: Transaction) -> pb.UpdateModelResponse:
             model = live_model(tx, request.model.name, "model.name")
@@ -82,7 +82,7 @@ class Models:
             after = _message(model, tx)
             tx.event(
                 EventKind.EVENT_KIND_MODEL_UPDATED, model.name, model.uid, "",
-                before=_state(before), after=_state(after), text=change.description or "",
+                before=_state(before), after=_state(after), text=change.description,
             )  # fmt: skip
             return pb.UpdateModelResponse(model=after)
 
@@ -112,7 +112,7 @@ def _create(tx: Transaction, request: pb.CreateModelRequest, lifecycle: str) -> 
     model = live_model(tx, request.name)
     write_labels(tx, model, request.labels)
     message = _message(model, tx)
-    tx.event(EventKind.EVENT_KIND_MODEL_CREATED, model.name, model.uid, "", after=_state(message), text=request.description)
+    tx.event(EventKind.EVENT_KIND_MODEL_CREATED, model.name, model.uid, "", after=_state(message), text=request.description or None)
     return pb.CreateModelResponse(model=message)
 
 

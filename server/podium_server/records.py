@@ -44,6 +44,10 @@ def check_record(record: pb.VersionRecord) -> None:
 
     InvalidArgument names the first field that is not as records.proto says.
     """
+    for name in ("dependencies", "params", "metrics", "input_schema", "output_schema"):
+        check_count(getattr(record, name), f"record.{name}", MAX_RECORD_ITEMS)
+    for name in ("inputs", "parents"):
+        check_count(getattr(record, name), f"record.{name}", MAX_RECORD_LINKS)
     check_known_fields(record, "record")
     if record.manifest_digest:
         check_digest(record.manifest_digest, "record.manifest_digest")
@@ -93,6 +97,14 @@ def record_digest(record_bytes: bytes) -> str:
     return f"sha256:{sha256(record_bytes).hexdigest()}"
 
 
+def external_rows(record: pb.VersionRecord, digest: str) -> Rows:
+    """The rows of `external_file`, by the record's digest."""
+    return [
+        (digest, file.path, file.uri, file.digest, file.size_bytes if file.HasField("size_bytes") else None)
+        for file in record.external_files
+    ]
+
+
 def metric_rows(record: pb.VersionRecord, version_id: int) -> Rows:
     """Rows (version_id, place, name, value, dataset, slice, step, time in microseconds)."""
     return [
@@ -127,14 +139,12 @@ def _check_library(library: pb.Library, field: str) -> None:
 
 
 def _check_dependencies(dependencies: Sequence[pb.Library]) -> None:
-    check_count(dependencies, "record.dependencies", MAX_RECORD_ITEMS)
     for place, library in enumerate(dependencies):
         _check_library(library, f"record.dependencies[{place}]")
     _check_once((library.name for library in dependencies), "record.dependencies", "name")
 
 
 def _check_params(params: Sequence[pb.Param]) -> None:
-    check_count(params, "record.params", MAX_RECORD_ITEMS)
     for place, param in enumerate(params):
         field = f"record.params[{place}]"
         check_name(param.name, f"{field}.name", MAX_ITEM_NAME_BYTES)
@@ -150,7 +160,6 @@ def _check_params(params: Sequence[pb.Param]) -> None:
 
 
 def _check_metrics(metrics: Sequence[pb.Metric]) -> None:
-    check_count(metrics, "record.metrics", MAX_RECORD_ITEMS)
     for place, metric in enumerate(metrics):
         field = f"record.metrics[{place}]"
         check_name(metric.name, f"{field}.name", MAX_ITEM_NAME_BYTES)
@@ -173,7 +182,6 @@ def _check_hardware(hardware: pb.Hardware) -> None:
 
 
 def _check_inputs(inputs: Sequence[pb.Input]) -> None:
-    check_count(inputs, "record.inputs", MAX_RECORD_LINKS)
     for place, item in enumerate(inputs):
         field = f"record.inputs[{place}]"
         if item.kind not in _INPUT_KINDS:
@@ -193,7 +201,6 @@ def _check_source(source: pb.Source) -> None:
 
 
 def _check_parents(parents: Sequence[pb.Parent]) -> None:
-    check_count(parents, "record.parents", MAX_RECORD_LINKS)
     for place, parent in enumerate(parents):
         field = f"record.parents[{place}]"
         check_line(parent.relation, f"{field}.relation", MAX_ITEM_NAME_BYTES)
@@ -215,7 +222,6 @@ def _check_run(run: pb.Run) -> None:
 
 
 def _check_schema(columns: Sequence[pb.Column], field: str) -> None:
-    check_count(columns, field, MAX_RECORD_ITEMS)
     check_column_name = check_name if len(columns) > 1 else check_line
     for place, column in enumerate(columns):
         check_column_name(column.name, f"{field}[{place}].name")

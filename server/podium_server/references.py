@@ -104,9 +104,6 @@ class References:
         name: str,
         version: tables.Version,
         before: tables.Reference | None,
-        *,
-        reason: str = "",
-        rollback: bool = False,
     ) -> None:
         """Makes a reference mean a version; `before` is its row."""
         target = target_of(model, version, self._lifecycles)
@@ -116,13 +113,14 @@ class References:
         elif before.target != content:
             tx.run(
                 "UPDATE reference SET number = ?, target = ?, time = ?, revision = ? WHERE model_id = ? AND kind = ? AND name = ?",
-                version.number, content, tx.now, tx.revision, model.id, kind, name,
+                version.number, content, before.time if before.number == version.number else tx.now, tx.revision,
+                model.id, kind, name,
             )  # fmt: skip
         else:
             return
         tx.event(
             kind, model.name, model.uid, name,
-            before=_state(before) if before else None, after=EventState(target=target), reason=reason, rollback=rollback,
+            before=_state(before) if before else None, after=EventState(target=target),
         )  # fmt: skip
 
     def alias(
@@ -132,20 +130,18 @@ class References:
         name: str,
         version: tables.Version,
         before: tables.Reference | None,
-        *,
-        reason: str = "",
     ) -> None:
         """Makes an alias mean a version; TooMany if it is new and the model has as many as it may."""
         if before is None:
             row = tx.one("SELECT count(*) FROM reference WHERE model_id = ? AND kind = ?", model.id, ALIAS)
             if row and row[0] >= MAX_ALIASES:
                 raise TooMany(f"{model.name} has {MAX_ALIASES} aliases: delete some first", limit=MAX_ALIASES)
-        self.point(tx, model, ALIAS, name, version, before, reason=reason)
+        self.point(tx, model, ALIAS, name, version, before)
 
-    def clear(self, tx: Transaction, model: tables.Model, before: tables.Reference, reason: str = "") -> None:
+    def clear(self, tx: Transaction, model: tables.Model, before: tables.Reference) -> None:
         """Makes a reference mean nothing."""
         tx.run("DELETE FROM reference WHERE model_id = ? AND kind = ? AND name = ?", model.id, before.kind, before.name)
-        tx.event(before.kind, model.name, model.uid, before.name, before=_state(before), reason=reason)
+        tx.event(before.kind, model.name, model.uid, before.name, before=_state(before))
 
     def transition(
         self,
@@ -153,9 +149,6 @@ class References:
         model: tables.Model,
         version: tables.Version,
         stage: str,
-        *,
-        reason: str = "",
-        rollback: bool = False,
     ) -> None:
         """Moves a version to another stage, and with it every reference that this changes."""
         before, left = version_state(model, version, read_labels(tx, model, version.number)), version.stage
@@ -168,14 +161,14 @@ class References:
         after = version_state(model, version, dict(before.version.labels))
         tx.event(
             EventKind.EVENT_KIND_VERSION_TRANSITIONED, model.name, model.uid, version.version,
-            before=before, after=after, reason=reason, rollback=rollback,
+            before=before, after=after,
         )  # fmt: skip
-        self._enter(tx, model, version, reason=reason, rollback=rollback)
+        self._enter(tx, model, version)
         for row in find(tx, tables.Reference, "model_id = ? AND number = ? ORDER BY kind, name", model.id, version.number):
             if (row.kind, row.name) == (STAGE, left):
-                self._leave(tx, model, row, reason)
+                self._leave(tx, model, row)
             elif row.kind != STAGE:
-                self.point(tx, model, row.kind, row.name, version, row, reason=reason)
+                self.point(tx, model, row.kind, row.name, version, row)
 
     def register(self, tx: Transaction, model: tables.Model, version: tables.Version) -> None:
         """Lets `latest`, and the stage that a new version starts in, mean it."""
@@ -183,22 +176,20 @@ class References:
         if version.stage:
             self._enter(tx, model, version)
 
-    def _enter(
-        self, tx: Transaction, model: tables.Model, version: tables.Version, *, reason: str = "", rollback: bool = False
-    ) -> None:
+    def _enter(self, tx: Transaction, model: tables.Model, version: tables.Version) -> None:
         before = self.row(tx, model, STAGE, version.stage)
-        self.point(tx, model, STAGE, version.stage, version, before, reason=reason, rollback=rollback)
+        self.point(tx, model, STAGE, version.stage, version, before)
 
-    def _leave(self, tx: Transaction, model: tables.Model, row: tables.Reference, reason: str) -> None:
+    def _leave(self, tx: Transaction, model: tables.Model, row: tables.Reference) -> None:
         head = get(
             tx, tables.Version,
             "model_id = ? AND stage = ? AND deleted_at IS NULL ORDER BY stage_entered DESC, number DESC LIMIT 1",
             model.id, row.name,
         )  # fmt: skip
         if head is None:
-            self.clear(tx, model, row, reason)
+            self.clear(tx, model, row)
         else:
-            self.point(tx, model, STAGE, row.name, head, row, reason=reason)
+            self.point(tx, model, STAGE, row.name, head, row)
 
 
 def _state(row: tables.Reference) -> EventState:

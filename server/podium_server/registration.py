@@ -6,6 +6,7 @@ written before as well, in pieces, by the digest of their manifest, so that no m
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 from podium.v1 import versions_pb2 as pb
@@ -14,6 +15,7 @@ from podium.v1.models_pb2 import VersionStrategy
 from podium.v1.records_pb2 import VersionRecord
 
 from podium_server import records, tables
+from podium_server.database import Row
 from podium_server.errors import BlobsMissing, InvalidArgument
 from podium_server.labels import write_labels
 from podium_server.ledger import Caller, Ledger, Transaction
@@ -24,9 +26,10 @@ from podium_server.names import check_model_name, check_settable_alias, check_st
 from podium_server.presence import PRESENT, present
 from podium_server.references import ALIAS, References, find_version, live_model, version_message, version_state
 from podium_server.strategies import highest, next_version
-from podium_server.tables import get
+from podium_server.tables import get, insert_statement
 
 PIECE = 500
+LARGE_BYTES = 64 * 1024
 MAX_SHOWN_DIGESTS = 20
 
 _ADD_FILE = (
@@ -34,7 +37,8 @@ _ADD_FILE = (
     f"WHERE digest = ? AND size_bytes = ? AND {PRESENT} ON CONFLICT DO NOTHING"  # constant
 )
 _WHOLE_FILES = (
-    "SELECT count(*) FROM manifest_file f JOIN blob b ON b.digest = f.digest AND b.state = 'complete' WHERE f.manifest_digest = ?"
+    "SELECT f.path, f.size_bytes FROM manifest_file f JOIN blob b ON b.digest = f.digest AND b.state = 'complete' "
+    "WHERE f.manifest_digest = ?"
 )
 _OWN_BLOBS = (
     "INSERT INTO model_blob (model_id, digest) SELECT ?, digest FROM manifest_file WHERE manifest_digest = ? ON CONFLICT DO NOTHING"
@@ -42,10 +46,11 @@ _OWN_BLOBS = (
 
 
 class _Content(NamedTuple):
-    """What a request registers: the digest of its files' manifest, and its record as bytes and their digest."""
+    """What a version is: the digest of its files' manifest, and its record, also as bytes and their digest."""
 
     manifest_digest: str
-    record: bytes
+    record: VersionRecord
+    record_bytes: bytes
     record_digest: str
 
 
@@ -59,44 +64,36 @@ class Registration:
 
     async def RegisterVersion(self, request: pb.RegisterVersionRequest, caller: Caller) -> bytes:
         """See the contract."""
-        if len(request.files) > PIECE:
-            digest = await asyncio.to_thread(_check, request)
-        else:
-            digest = _check(request)
-        record = VersionRecord()
-        record.CopyFrom(request.record)
-        # What a parent's reference means is known only under the head lock.
-        content = None if any(parent.reference for parent in record.parents) else _complete(record, digest)
+        # Checking and hashing a large request takes long enough to be noticed by whoever resolves meanwhile.
+        digest, content = await asyncio.to_thread(_check, request) if request.ByteSize() > LARGE_BYTES else _check(request)
         for start in range(0, len(request.files) - PIECE, PIECE):
-            piece = request.files[start : start + PIECE]
-            await self._ledger.write(lambda tx, piece=piece: _add_files(tx, digest, piece))  # type: ignore[misc]
-        return await self._ledger.commit(request, caller, lambda tx: self._register(tx, request, record, digest, content))
+            files = request.files[start : start + PIECE]
+            await self._ledger.write(partial(_add_files, digest=digest, files=files))
+        external = records.external_rows(content.record, content.record_digest) if content else []
+        for start in range(0, len(external) - PIECE, PIECE):
+            await self._ledger.write(partial(_add_external, rows=external[start : start + PIECE]))
+        return await self._ledger.commit(request, caller, lambda tx: self._register(tx, request, digest, content))
 
     def _register(
-        self,
-        tx: Transaction,
-        request: pb.RegisterVersionRequest,
-        record: VersionRecord,
-        digest: str,
-        content: _Content | None,
+        self, tx: Transaction, request: pb.RegisterVersionRequest, digest: str, content: _Content | None
     ) -> pb.RegisterVersionResponse:
         model = live_model(tx, request.model)
         if content is None:
-            _fill_parents(tx, record)
-            content = _complete(record, digest)
+            content = _with_parents(tx, request, digest)
         existing = get(
             tx, tables.Version,
-            "model_id = ? AND digest = ? AND record_digest = ? AND deleted_at IS NULL ORDER BY number DESC LIMIT 1",
-            model.id, content.manifest_digest, content.record_digest,
+            "model_id = ? AND digest = ? AND record_digest = ? AND (? = '' OR version = ?) AND deleted_at IS NULL "
+            "ORDER BY number DESC LIMIT 1",
+            model.id, content.manifest_digest, content.record_digest, request.version, request.version,
         )  # fmt: skip
-        if existing is not None and request.version in ("", existing.version):
+        if existing is not None:
             return self._again(tx, request, model, existing)
         size = _store_files(tx, model, content.manifest_digest, request.files)
-        version = self._insert(tx, request, model, record, content, size)
+        version = self._insert(tx, request, model, content, size)
         labels = dict(request.labels)
         tx.event(
             EventKind.EVENT_KIND_VERSION_REGISTERED, model.name, model.uid, version.version,
-            after=version_state(model, version, labels), reason=request.reason, text=request.description,
+            after=version_state(model, version, labels), text=request.description or None,
         )  # fmt: skip
         self._references.register(tx, model, version)
         self._set_aliases(tx, request, model, version)
@@ -111,89 +108,59 @@ class Registration:
         """The version is there already: what was asked for beside it is done to it."""
         if request.stage and request.stage != version.stage:
             self._lifecycles.check_move(model.lifecycle_name, version.stage, request.stage, rollback=False)
-            self._references.transition(tx, model, version, request.stage, reason=request.reason)
+            self._references.transition(tx, model, version, request.stage)
         self._set_aliases(tx, request, model, version)
         return pb.RegisterVersionResponse(version=version_message(tx, model, version))
 
     def _insert(
-        self,
-        tx: Transaction,
-        request: pb.RegisterVersionRequest,
-        model: tables.Model,
-        record: VersionRecord,
-        content: _Content,
-        size_bytes: int,
+        self, tx: Transaction, request: pb.RegisterVersionRequest, model: tables.Model, content: _Content, size_bytes: int
     ) -> tables.Version:
         stage = request.stage if request.HasField("stage") else self._lifecycles.get(model.lifecycle_name).initial_stage
         if stage:
             self._lifecycles.check_start(model.lifecycle_name, stage)
         number = model.last_number + 1
-        name = self._name(tx, request, model, record, number)
+        name = _name(tx, request, model, content.record, number)
         top = model.highest_version
         if model.strategy == VersionStrategy.VERSION_STRATEGY_SEMANTIC:
-            top = highest(top, name) if top else name
+            top = highest(top, name)
         tx.run("UPDATE model SET last_number = ?, highest_version = ? WHERE id = ?", number, top, model.id)
-        if tx.run(
+        tx.run(
             "INSERT INTO record (digest, content) VALUES (?, ?) ON CONFLICT DO NOTHING",
-            content.record_digest,
-            content.record,
-        ):
-            tx.insert(
-                tables.ExternalFile,
-                *(
-                    (
-                        content.record_digest,
-                        file.path,
-                        file.uri,
-                        file.digest,
-                        file.size_bytes if file.HasField("size_bytes") else None,
-                    )
-                    for file in record.external_files
-                ),
-            )
+            content.record_digest, content.record_bytes,
+        )  # fmt: skip
+        external = records.external_rows(content.record, content.record_digest)
+        has_parents = len(content.record.parents) > 0  # then none were written before
+        _add_external(tx, external if has_parents else external[-PIECE:])
         tx.insert(
             tables.Version,
             (
                 model.id, number, name, content.manifest_digest, content.record_digest, len(request.files), size_bytes,
-                len(record.external_files), stage, tx.revision if stage else 0, request.description, tx.caller.actor, 0,
+                len(content.record.external_files), stage, tx.revision if stage else 0, request.description, tx.caller.actor, 0,
                 tx.now, tx.now, tx.etag, None,
             ),
         )  # fmt: skip
         version = get(tx, tables.Version, "model_id = ? AND number = ?", model.id, number)
         assert version is not None
         write_labels(tx, model, request.labels, number)
-        tx.insert(tables.Metric, *records.metric_rows(record, version.id))
-        tx.insert(tables.Param, *records.param_rows(record, version.id))
-        tx.insert(tables.Input, *records.input_rows(record, version.id))
-        tx.insert(tables.Parent, *records.parent_rows(record, version.id))
+        tx.insert(tables.Metric, *records.metric_rows(content.record, version.id))
+        tx.insert(tables.Param, *records.param_rows(content.record, version.id))
+        tx.insert(tables.Input, *records.input_rows(content.record, version.id))
+        tx.insert(tables.Parent, *records.parent_rows(content.record, version.id))
         return version
-
-    def _name(
-        self,
-        tx: Transaction,
-        request: pb.RegisterVersionRequest,
-        model: tables.Model,
-        record: VersionRecord,
-        number: int,
-    ) -> str:
-        def taken(name: str) -> bool:
-            return tx.one("SELECT 1 FROM version WHERE model_id = ? AND version = ?", model.id, name) is not None
-
-        return next_version(
-            model.strategy, model_name=model.name, number=number, highest=model.highest_version, explicit=request.version,
-            bump=request.bump, commit=record.source.commit, now_us=tx.now, taken=taken,
-        )  # fmt: skip
 
     def _set_aliases(
         self, tx: Transaction, request: pb.RegisterVersionRequest, model: tables.Model, version: tables.Version
     ) -> None:
         for alias in sorted(set(request.aliases)):
             before = self._references.row(tx, model, ALIAS, alias)
-            self._references.alias(tx, model, alias, version, before, reason=request.reason)
+            self._references.alias(tx, model, alias, version, before)
 
 
-def _check(request: pb.RegisterVersionRequest) -> str:
-    """Checks all that the request alone decides. Returns the digest of its manifest."""
+def _check(request: pb.RegisterVersionRequest) -> tuple[str, _Content | None]:
+    """Checks all that the request alone decides. Returns the digest of its manifest, and the version's content.
+
+    Without a content where that takes the head lock: the record of a version with parents says which versions they are.
+    """
     check_model_name(request.model, "model")
     check_files(request.files, request.record.external_files)
     records.check_record(request.record)
@@ -207,20 +174,29 @@ def _check(request: pb.RegisterVersionRequest) -> str:
         check_stage(request.stage, "stage")
     if request.bump not in pb.VersionBump.values():
         raise InvalidArgument(f"{request.bump} is no bump that this server knows", field="bump")
-    return manifest_digest(request.files)
+    digest = manifest_digest(request.files)
+    if request.record.manifest_digest not in ("", digest):
+        raise InvalidArgument(f"the files have the manifest {digest}, not this one", field="record.manifest_digest")
+    has_parents = any(parent.reference for parent in request.record.parents)
+    return digest, None if has_parents else _complete(_copy(request.record), digest)
+
+
+def _copy(record: VersionRecord) -> VersionRecord:
+    copy = VersionRecord()
+    copy.CopyFrom(record)
+    return copy
 
 
 def _complete(record: VersionRecord, digest: str) -> _Content:
     """Serializes the record, once for all times."""
-    if record.manifest_digest not in ("", digest):
-        raise InvalidArgument(f"the files have the manifest {digest}, not this one", field="record.manifest_digest")
     record.manifest_digest = digest
     content = records.serialize(record)
-    return _Content(digest, content, records.record_digest(content))
+    return _Content(digest, record, content, records.record_digest(content))
 
 
-def _fill_parents(tx: Transaction, record: VersionRecord) -> None:
-    """Writes into the record which versions the references to its parents mean now."""
+def _with_parents(tx: Transaction, request: pb.RegisterVersionRequest, digest: str) -> _Content:
+    """The content whose record says which versions the references to its parents mean now."""
+    record = _copy(request.record)
     for index, parent in enumerate(record.parents):
         if parent.reference:
             field = f"record.parents[{index}].reference"
@@ -230,25 +206,36 @@ def _fill_parents(tx: Transaction, record: VersionRecord) -> None:
             if parent.model_uid not in ("", model.uid) or parent.number not in (0, number):
                 raise InvalidArgument(f"{parent.reference} is number {number}: leave model_uid and number out", field=field)
             parent.model_uid, parent.number = model.uid, number
+    return _complete(record, digest)
+
+
+def _name(tx: Transaction, request: pb.RegisterVersionRequest, model: tables.Model, record: VersionRecord, number: int) -> str:
+    def taken(name: str) -> bool:
+        return tx.one("SELECT 1 FROM version WHERE model_id = ? AND version = ?", model.id, name) is not None
+
+    return next_version(
+        model.strategy, model_name=model.name, number=number, highest=model.highest_version, explicit=request.version,
+        bump=request.bump, commit=record.source.commit, now_us=tx.now, taken=taken,
+    )  # fmt: skip
 
 
 def _add_files(tx: Transaction, digest: str, files: Sequence[pb.ManifestFile]) -> None:
     tx.many(_ADD_FILE, [(digest, file.path, file.digest, file.size_bytes) for file in files])
 
 
+def _add_external(tx: Transaction, rows: Sequence[Row]) -> None:
+    tx.many(f"{insert_statement(tables.ExternalFile)} ON CONFLICT DO NOTHING", rows)
+
+
 def _store_files(tx: Transaction, model: tables.Model, digest: str, files: Sequence[pb.ManifestFile]) -> int:
     """Makes the manifest's rows complete, and its blobs the model's. Returns the size of all files."""
-    known = tx.one("SELECT 1 FROM manifest WHERE digest = ?", digest) is not None
-    if not known:
+    if tx.run("INSERT INTO manifest (digest) VALUES (?) ON CONFLICT DO NOTHING", digest):
         _add_files(tx, digest, files[(len(files) - 1) // PIECE * PIECE :] if files else [])
-    whole = tx.one(_WHOLE_FILES, digest)
-    if whole != (len(files),):
+    sizes = {file.path: file.size_bytes for file in files}
+    if dict(tx.all(_WHOLE_FILES, digest)) != sizes:
         _refuse_missing(tx, files)
-    size = sum(file.size_bytes for file in files)
-    if not known:
-        tx.insert(tables.Manifest, (digest, len(files), size))
     tx.run(_OWN_BLOBS, model.id, digest)
-    return size
+    return sum(sizes.values())
 
 
 def _refuse_missing(tx: Transaction, files: Sequence[pb.ManifestFile]) -> None:

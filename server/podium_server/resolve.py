@@ -40,10 +40,11 @@ class Resolve:
 
     async def ResolveVersion(self, request: ResolveVersionRequest, _caller: Caller) -> bytes:
         """See the contract."""
+        tail = self._view.tail  # before waiting: what is read is never older than the position that the reply shows
         entry = self._view.entry(request.reference) or await self._find(request.reference)
         if request.for_serving and not entry.servable:
             raise NotServable(f"{request.reference} may not serve: {'; '.join(entry.warnings)}", warnings="; ".join(entry.warnings))
-        return entry.reply + self._view.tail
+        return entry.reply + tail
 
     async def find_target(self, text: str) -> Target:
         """The target of a reference, for downloads."""

@@ -40,7 +40,7 @@ class Stages:
         self._lifecycles.check_stage(model.lifecycle_name, request.stage)
         if version.stage != request.stage:
             self._lifecycles.check_move(model.lifecycle_name, version.stage, request.stage, rollback=request.rollback)
-            self._references.transition(tx, model, version, request.stage, reason=request.reason, rollback=request.rollback)
+            self._references.transition(tx, model, version, request.stage)
         archived = self._archive_others(tx, request, model, version) if request.archive_existing else []
         return pb.TransitionStageResponse(version=version_message(tx, model, version), archived_numbers=archived)
 
@@ -61,5 +61,5 @@ class Stages:
             )
         for other in others:
             self._lifecycles.check_move(model.lifecycle_name, request.stage, archive, rollback=False)
-            self._references.transition(tx, model, other, archive, reason=request.reason)
+            self._references.transition(tx, model, other, archive)
         return [other.number for other in others]

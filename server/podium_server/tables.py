@@ -185,11 +185,9 @@ class Record(Table):
 
 
 class Manifest(Table):
-    """A list of stored files by the digest of its text."""
+    """That the list of stored files with the digest of its text is complete."""
 
     digest = TextField(primary_key=True)
-    file_count = IntegerField()
-    size_bytes = BigIntegerField()
 
 
 class ManifestFile(Table):
@@ -248,6 +246,7 @@ class Version(Table):
         indexes = (
             (("owner", "number"), True),
             (("owner", "version"), True),
+            (("owner", "digest", "record_digest", "number"), False),
             (("owner", "digest", "number"), False),
             (("owner", "stage", "stage_entered", "number"), False),
         )
@@ -359,7 +358,7 @@ class Event(Table):
     peer = TextField()
     request_id = TextField()
     reason = TextField()
-    text = TextField()
+    text = TextField(null=True)
     rollback = BooleanField()
     before = BlobField(null=True)
     after = BlobField(null=True)

@@ -2,6 +2,7 @@
 
 import heapq
 from collections.abc import Iterator
+from itertools import chain
 from operator import attrgetter
 from typing import Any
 
@@ -12,7 +13,7 @@ from podium.v1.records_pb2 import VersionRecord
 from podium_server import tables
 from podium_server.database import Database
 from podium_server.errors import Conflict, InvalidArgument
-from podium_server.labels import parse_mask, read_labels, write_labels
+from podium_server.labels import parse_change, read_labels, write_labels
 from podium_server.ledger import Caller, Ledger, Transaction
 from podium_server.limits import check_labels, check_note
 from podium_server.names import check_stage, parse_reference
@@ -21,6 +22,8 @@ from podium_server.references import ALIAS, find_version, live_model, version_me
 from podium_server.tables import find, get
 
 SHOWN_NOTES = 50
+# Labels are read for so many versions at a time: the page may be full after the first few.
+SLICE = 100
 
 
 class Versions:
@@ -47,7 +50,9 @@ class Versions:
         check_labels(request.filter.labels, "filter.labels")
         model = live_model(self._database, request.model)
         rows = list(_matching(model, request.filter, page))
-        versions, token = page.cut(((row.number,), message) for row, message in self._messages(model, rows, full=full))
+        slices = (rows[start : start + SLICE] for start in range(0, len(rows), SLICE))
+        messages = chain.from_iterable(self._messages(model, few, full=full) for few in slices)
+        versions, token = page.cut(((row.number,), message) for row, message in messages)
         return pb.ListVersionsResponse(versions=versions, next_page_token=token)
 
     def ListFiles(self, request: pb.ListFilesRequest, _caller: Caller) -> pb.ListFilesResponse:
@@ -70,7 +75,7 @@ class Versions:
     async def UpdateVersion(self, request: pb.UpdateVersionRequest, caller: Caller) -> bytes:
         """See the contract."""
         reference = parse_reference(request.reference)
-        change = parse_mask(request.update_mask.paths, request.version, "version")
+        change = parse_change(request, request.version, "version")
 
         def update(tx: Transaction) -> pb.UpdateVersionResponse:
             model = live_model(tx, reference.model, "reference")
@@ -94,7 +99,7 @@ class Versions:
             write_labels(tx, model, labels, version.number)
             tx.event(
                 EventKind.EVENT_KIND_VERSION_UPDATED, model.name, model.uid, version.version,
-                before=before, after=version_state(model, version, labels), text=change.description or "",
+                before=before, after=version_state(model, version, labels), text=change.description,
             )  # fmt: skip
             return pb.UpdateVersionResponse(version=version_message(tx, model, version))
 

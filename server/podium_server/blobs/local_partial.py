@@ -32,6 +32,7 @@ class LocalPartial:
         self._end = durable.offset
         self._named_durably = durable.offset > 0
         self._source: tuple[int, Path] | None = None
+        self._superseded: Path | None = None
 
     def copy_from(self, file: int, path: Path, durable: Durable) -> None:
         """Makes this one go on from another writer's file, which `earlier` copies, and whose name it then removes."""
@@ -52,10 +53,11 @@ class LocalPartial:
             position += len(block)
             yield block
         if self._source:
-            self.sync()
-            with translated():
-                self._source[1].unlink(missing_ok=True)
+            # Its name goes only after the next sync: until then nobody may have written down where to go on from now.
+            superseded = self._source[1]
             self._leave_source()
+            self._sync()
+            self._superseded = superseded
 
     def append(self, data: bytes | memoryview) -> None:
         """See Partial.append."""
@@ -68,10 +70,14 @@ class LocalPartial:
 
     def sync(self) -> Durable:
         """See Partial.sync."""
-        end = self._end
-        if end == self.durable.offset and not self._source:
+        if self._source or self._end == self.durable.offset:  # of half a copy, what it is copied from still counts
             return self.durable
+        return self._sync()
+
+    def _sync(self) -> Durable:
+        end = self._end
         with translated():
+            self._forget_superseded()
             os.fdatasync(self._file)
             if not self._named_durably:
                 sync_folder(self._path.parent)
@@ -94,6 +100,7 @@ class LocalPartial:
                 raise PartialLost(f"another writer has taken {self._path.name} over") from error
             second_name.rename(self._final)
             sync_folder(shard)
+            self._forget_superseded()
         return self._end
 
     def close(self) -> None:
@@ -103,8 +110,9 @@ class LocalPartial:
             return
         with translated():
             try:
-                if not self._named_durably:
+                if self._source or not self._named_durably:
                     self._path.unlink(missing_ok=True)
+                self._forget_superseded()
             finally:
                 self._leave_source()
                 os.close(file)
@@ -118,6 +126,11 @@ class LocalPartial:
                     self._source[1].unlink(missing_ok=True)
         finally:
             self.close()
+
+    def _forget_superseded(self) -> None:
+        if self._superseded:
+            self._superseded.unlink(missing_ok=True)
+            self._superseded = None
 
     def _leave_source(self) -> None:
         if self._source:

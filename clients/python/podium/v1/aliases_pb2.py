@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17podium/v1/aliases.proto\x12\tpodium.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x87\x01\n\x05\x41lias\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x0e\n\x06number\x18\x03 \x01(\x03\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\x0e\n\x06\x64igest\x18\x05 \x01(\t\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x96\x01\n\x0fSetAliasRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x1c\n\x0f\x65xpected_number\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x12\n\nrequest_id\x18\x06 \x01(\tB\x12\n\x10_expected_number\"^\n\x10SetAliasResponse\x12\x1f\n\x05\x61lias\x18\x01 \x01(\x0b\x32\x10.podium.v1.Alias\x12\x17\n\x0fprevious_number\x18\x02 \x01(\x03\x12\x10\n\x08position\x18\x03 \x01(\t\"\x88\x01\n\x12\x44\x65leteAliasRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x1c\n\x0f\x65xpected_number\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\tB\x12\n\x10_expected_number\"@\n\x13\x44\x65leteAliasResponse\x12\x17\n\x0fprevious_number\x18\x01 \x01(\x03\x12\x10\n\x08position\x18\x02 \x01(\t\"\\\n\x12ListAliasesRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x10\n\x08\x61t_least\x18\x04 \x01(\t\"Q\n\x13ListAliasesResponse\x12!\n\x07\x61liases\x18\x01 \x03(\x0b\x32\x10.podium.v1.Alias\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\tBR\n\rdev.podium.v1P\x01Z?github.com/podium-registry/podium/clients/go/podium/v1;podiumv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17podium/v1/aliases.proto\x12\tpodium.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x87\x01\n\x05\x41lias\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x0e\n\x06number\x18\x03 \x01(\x03\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\x0e\n\x06\x64igest\x18\x05 \x01(\t\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x89\x01\n\x0fSetAliasRequest\x12\x11\n\treference\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x1c\n\x0f\x65xpected_number\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\tB\x12\n\x10_expected_number\"^\n\x10SetAliasResponse\x12\x1f\n\x05\x61lias\x18\x01 \x01(\x0b\x32\x10.podium.v1.Alias\x12\x17\n\x0fprevious_number\x18\x02 \x01(\x03\x12\x10\n\x08position\x18\x03 \x01(\t\"\x88\x01\n\x12\x44\x65leteAliasRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x1c\n\x0f\x65xpected_number\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\tB\x12\n\x10_expected_number\"@\n\x13\x44\x65leteAliasResponse\x12\x17\n\x0fprevious_number\x18\x01 \x01(\x03\x12\x10\n\x08position\x18\x02 \x01(\t\"\\\n\x12ListAliasesRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x10\n\x08\x61t_least\x18\x04 \x01(\t\"Q\n\x13ListAliasesResponse\x12!\n\x07\x61liases\x18\x01 \x03(\x0b\x32\x10.podium.v1.Alias\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\tBR\n\rdev.podium.v1P\x01Z?github.com/podium-registry/podium/clients/go/podium/v1;podiumv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,15 +36,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ALIAS']._serialized_start=72
   _globals['_ALIAS']._serialized_end=207
   _globals['_SETALIASREQUEST']._serialized_start=210
-  _globals['_SETALIASREQUEST']._serialized_end=360
-  _globals['_SETALIASRESPONSE']._serialized_start=362
-  _globals['_SETALIASRESPONSE']._serialized_end=456
-  _globals['_DELETEALIASREQUEST']._serialized_start=459
-  _globals['_DELETEALIASREQUEST']._serialized_end=595
-  _globals['_DELETEALIASRESPONSE']._serialized_start=597
-  _globals['_DELETEALIASRESPONSE']._serialized_end=661
-  _globals['_LISTALIASESREQUEST']._serialized_start=663
-  _globals['_LISTALIASESREQUEST']._serialized_end=755
-  _globals['_LISTALIASESRESPONSE']._serialized_start=757
-  _globals['_LISTALIASESRESPONSE']._serialized_end=838
+  _globals['_SETALIASREQUEST']._serialized_end=347
+  _globals['_SETALIASRESPONSE']._serialized_start=349
+  _globals['_SETALIASRESPONSE']._serialized_end=443
+  _globals['_DELETEALIASREQUEST']._serialized_start=446
+  _globals['_DELETEALIASREQUEST']._serialized_end=582
+  _globals['_DELETEALIASRESPONSE']._serialized_start=584
+  _globals['_DELETEALIASRESPONSE']._serialized_end=648
+  _globals['_LISTALIASESREQUEST']._serialized_start=650
+  _globals['_LISTALIASESREQUEST']._serialized_end=742
+  _globals['_LISTALIASESRESPONSE']._serialized_start=744
+  _globals['_LISTALIASESRESPONSE']._serialized_end=825
 # @@protoc_insertion_point(module_scope)

@@ -26,20 +26,18 @@ class Alias(_message.Message):
     def __init__(self, model: _Optional[str] = ..., alias: _Optional[str] = ..., number: _Optional[int] = ..., version: _Optional[str] = ..., digest: _Optional[str] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class SetAliasRequest(_message.Message):
-    __slots__ = ("model", "alias", "version", "expected_number", "reason", "request_id")
-    MODEL_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("reference", "alias", "expected_number", "reason", "request_id")
+    REFERENCE_FIELD_NUMBER: _ClassVar[int]
     ALIAS_FIELD_NUMBER: _ClassVar[int]
-    VERSION_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_NUMBER_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
-    model: str
+    reference: str
     alias: str
-    version: str
     expected_number: int
     reason: str
     request_id: str
-    def __init__(self, model: _Optional[str] = ..., alias: _Optional[str] = ..., version: _Optional[str] = ..., expected_number: _Optional[int] = ..., reason: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+    def __init__(self, reference: _Optional[str] = ..., alias: _Optional[str] = ..., expected_number: _Optional[int] = ..., reason: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class SetAliasResponse(_message.Message):
     __slots__ = ("alias", "previous_number", "position")

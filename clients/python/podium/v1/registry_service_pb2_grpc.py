@@ -64,9 +64,9 @@ class RegistryServiceStub(object):
 
     # Retries
 
-    Every mutation takes a `request_id`: 1 to 128 printable ASCII characters that the caller makes up, unique among its own calls
-    of that method. The reply to it is kept for 24 hours, and the same call again gets the same reply and changes nothing. The
-    same id with other content is INVALID_ARGUMENT. So a call that failed with UNAVAILABLE or DEADLINE_EXCEEDED may be repeated.
+    Every mutation takes a `request_id`: 1 to 128 printable ASCII characters that the caller makes up, best a random UUID, unique
+    among the calls of that method with the same `podium-actor`. The reply to it is kept for 24 hours, and the same call again gets
+    the same reply and changes nothing. The same id with other content is INVALID_ARGUMENT. So a call that failed with UNAVAILABLE or DEADLINE_EXCEEDED may be repeated.
 
     # Who did it
 
@@ -77,7 +77,8 @@ class RegistryServiceStub(object):
 
     Every error carries a google.rpc.ErrorInfo with domain `podium`, a `reason` in UPPER_SNAKE_CASE and metadata, and for bad
     arguments a google.rpc.BadRequest that names the fields. Details stay under 4 KiB; a list in them is cut and says its total.
-    Only what gRPC itself answers has none: a message over 4 MiB (RESOURCE_EXHAUSTED), an unknown method (UNIMPLEMENTED).
+    Only what gRPC itself answers has none: a message over 4 MiB (RESOURCE_EXHAUSTED), an unknown method (UNIMPLEMENTED), a server
+    that is stopping or gone (UNAVAILABLE), a call that was cancelled or took too long (CANCELLED, DEADLINE_EXCEEDED).
 
     INVALID_ARGUMENT     INVALID_ARGUMENT, REQUEST_ID_REUSED, CONTENT_MISMATCH (an upload's bytes; metadata expected, actual)
     NOT_FOUND            MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND, STAGE_EMPTY, FILE_NOT_FOUND
@@ -88,7 +89,7 @@ class RegistryServiceStub(object):
     OUT_OF_RANGE         OFFSET_MISMATCH (metadata expected_offset), POSITION_UNKNOWN
     RESOURCE_EXHAUSTED   STORAGE_FULL, OVERLOADED (metadata retry_after_seconds, and google.rpc.RetryInfo)
     DATA_LOSS            BLOB_DAMAGED (metadata digest)
-    UNAVAILABLE          DRAINING, NOT_CAUGHT_UP, STORAGE_UNAVAILABLE
+    UNAVAILABLE          NOT_CAUGHT_UP, STORAGE_UNAVAILABLE
     INTERNAL             INTERNAL (metadata error_id, which the server's log has)
 
     # Paging
@@ -238,9 +239,9 @@ class RegistryServiceServicer(object):
 
     # Retries
 
-    Every mutation takes a `request_id`: 1 to 128 printable ASCII characters that the caller makes up, unique among its own calls
-    of that method. The reply to it is kept for 24 hours, and the same call again gets the same reply and changes nothing. The
-    same id with other content is INVALID_ARGUMENT. So a call that failed with UNAVAILABLE or DEADLINE_EXCEEDED may be repeated.
+    Every mutation takes a `request_id`: 1 to 128 printable ASCII characters that the caller makes up, best a random UUID, unique
+    among the calls of that method with the same `podium-actor`. The reply to it is kept for 24 hours, and the same call again gets
+    the same reply and changes nothing. The same id with other content is INVALID_ARGUMENT. So a call that failed with UNAVAILABLE or DEADLINE_EXCEEDED may be repeated.
 
     # Who did it
 
@@ -251,7 +252,8 @@ class RegistryServiceServicer(object):
 
     Every error carries a google.rpc.ErrorInfo with domain `podium`, a `reason` in UPPER_SNAKE_CASE and metadata, and for bad
     arguments a google.rpc.BadRequest that names the fields. Details stay under 4 KiB; a list in them is cut and says its total.
-    Only what gRPC itself answers has none: a message over 4 MiB (RESOURCE_EXHAUSTED), an unknown method (UNIMPLEMENTED).
+    Only what gRPC itself answers has none: a message over 4 MiB (RESOURCE_EXHAUSTED), an unknown method (UNIMPLEMENTED), a server
+    that is stopping or gone (UNAVAILABLE), a call that was cancelled or took too long (CANCELLED, DEADLINE_EXCEEDED).
 
     INVALID_ARGUMENT     INVALID_ARGUMENT, REQUEST_ID_REUSED, CONTENT_MISMATCH (an upload's bytes; metadata expected, actual)
     NOT_FOUND            MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND, STAGE_EMPTY, FILE_NOT_FOUND
@@ -262,7 +264,7 @@ class RegistryServiceServicer(object):
     OUT_OF_RANGE         OFFSET_MISMATCH (metadata expected_offset), POSITION_UNKNOWN
     RESOURCE_EXHAUSTED   STORAGE_FULL, OVERLOADED (metadata retry_after_seconds, and google.rpc.RetryInfo)
     DATA_LOSS            BLOB_DAMAGED (metadata digest)
-    UNAVAILABLE          DRAINING, NOT_CAUGHT_UP, STORAGE_UNAVAILABLE
+    UNAVAILABLE          NOT_CAUGHT_UP, STORAGE_UNAVAILABLE
     INTERNAL             INTERNAL (metadata error_id, which the server's log has)
 
     # Paging
@@ -555,9 +557,9 @@ class RegistryService(object):
 
     # Retries
 
-    Every mutation takes a `request_id`: 1 to 128 printable ASCII characters that the caller makes up, unique among its own calls
-    of that method. The reply to it is kept for 24 hours, and the same call again gets the same reply and changes nothing. The
-    same id with other content is INVALID_ARGUMENT. So a call that failed with UNAVAILABLE or DEADLINE_EXCEEDED may be repeated.
+    Every mutation takes a `request_id`: 1 to 128 printable ASCII characters that the caller makes up, best a random UUID, unique
+    among the calls of that method with the same `podium-actor`. The reply to it is kept for 24 hours, and the same call again gets
+    the same reply and changes nothing. The same id with other content is INVALID_ARGUMENT. So a call that failed with UNAVAILABLE or DEADLINE_EXCEEDED may be repeated.
 
     # Who did it
 
@@ -568,7 +570,8 @@ class RegistryService(object):
 
     Every error carries a google.rpc.ErrorInfo with domain `podium`, a `reason` in UPPER_SNAKE_CASE and metadata, and for bad
     arguments a google.rpc.BadRequest that names the fields. Details stay under 4 KiB; a list in them is cut and says its total.
-    Only what gRPC itself answers has none: a message over 4 MiB (RESOURCE_EXHAUSTED), an unknown method (UNIMPLEMENTED).
+    Only what gRPC itself answers has none: a message over 4 MiB (RESOURCE_EXHAUSTED), an unknown method (UNIMPLEMENTED), a server
+    that is stopping or gone (UNAVAILABLE), a call that was cancelled or took too long (CANCELLED, DEADLINE_EXCEEDED).
 
     INVALID_ARGUMENT     INVALID_ARGUMENT, REQUEST_ID_REUSED, CONTENT_MISMATCH (an upload's bytes; metadata expected, actual)
     NOT_FOUND            MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND, STAGE_EMPTY, FILE_NOT_FOUND
@@ -579,7 +582,7 @@ class RegistryService(object):
     OUT_OF_RANGE         OFFSET_MISMATCH (metadata expected_offset), POSITION_UNKNOWN
     RESOURCE_EXHAUSTED   STORAGE_FULL, OVERLOADED (metadata retry_after_seconds, and google.rpc.RetryInfo)
     DATA_LOSS            BLOB_DAMAGED (metadata digest)
-    UNAVAILABLE          DRAINING, NOT_CAUGHT_UP, STORAGE_UNAVAILABLE
+    UNAVAILABLE          NOT_CAUGHT_UP, STORAGE_UNAVAILABLE
     INTERNAL             INTERNAL (metadata error_id, which the server's log has)
 
     # Paging
