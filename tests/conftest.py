@@ -16,6 +16,9 @@ from podium.v1.registry_service_pb2_grpc import RegistryServiceStub
 
 READY_SECONDS = 30
 
+# A job in the background ignores it, and so would every process that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 class RunningServer:
     """A server process over a folder. It can be killed, stopped and started again; `address` changes with each start."""

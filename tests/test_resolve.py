@@ -1,5 +1,8 @@
 """Resolution: every form of a reference, also while things change, also across servers on one folder."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import grpc
 import pytest
 from podium.v1.aliases_pb2 import SetAliasRequest
@@ -65,6 +68,26 @@ def test_a_kept_target_says_the_new_stage(stub):
     stub.TransitionStage(TransitionStageRequest(reference="kept:1", stage="staging"))
     assert resolve(stub, "kept:1").stage == "staging"
     assert resolve(stub, "kept:1.0.0").stage == "staging"
+
+
+def test_a_reply_is_never_older_than_the_position_that_it_shows(stub):
+    create_model(stub, "growing")
+    first = register(stub, "growing")
+    numbers, seen, done = {first.position: 1}, [], threading.Event()
+    request = ResolveVersionRequest(reference=f"growing@{first.version.digest}")
+
+    def read():
+        while not done.is_set():
+            seen.append(stub.ResolveVersion(request))
+
+    with ThreadPoolExecutor(8) as pool:
+        readers = [pool.submit(read) for _ in range(8)]
+        for number in range(2, 200):
+            numbers[register(stub, "growing").position] = number
+        done.set()
+    for reader in readers:
+        reader.result()
+    assert all(reply.target.number >= numbers[reply.position] for reply in seen)
 
 
 def test_a_reply_shows_a_position_at_or_after_every_acknowledged_change(stub):

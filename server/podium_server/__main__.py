@@ -137,6 +137,11 @@ def _check_free(address: str) -> None:
         raise SystemExit(f"podium serve: cannot listen on {address}: {error.strerror}") from None
 
 
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Drops grpcio's traces about clients that went away in mid-stream, or sent metadata that is no UTF-8: no fault is behind them."""
+    return not record.getMessage().startswith(("ExecuteBatchError raised in core", "Invalid encoding"))
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Serves a registry; `arguments` as on the command line."""
     settings = Settings.parse(arguments)
@@ -144,6 +149,7 @@ def main(arguments: list[str] | None = None) -> None:
         level=settings.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     logging.getLogger("peewee").setLevel(logging.WARNING)  # it would log every statement
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_is_ours)
     # The writer and the event loop take turns: Python's default of 5 ms would be most of a mutation's time.
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
