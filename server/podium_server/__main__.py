@@ -26,6 +26,7 @@ from podium_server.info import Info
 from podium_server.ledger import Ledger
 from podium_server.lifecycles import Lifecycles
 from podium_server.limits import MAX_MESSAGE_BYTES
+from podium_server.memory import keep_buffers
 from podium_server.models import Models
 from podium_server.references import References
 from podium_server.registration import Registration
@@ -138,12 +139,13 @@ def _check_free(address: str) -> None:
 
 
 def _is_ours(record: logging.LogRecord) -> bool:
-    """Drops grpcio's traces about clients that went away in mid-stream, or sent metadata that is no UTF-8: no fault is behind them."""
+    """Drops grpcio's traces about clients that went away in mid-stream or sent metadata that is no UTF-8: there is no fault."""
     return not record.getMessage().startswith(("ExecuteBatchError raised in core", "Invalid encoding"))
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Serves a registry; `arguments` as on the command line."""
+    keep_buffers()
     settings = Settings.parse(arguments)
     logging.basicConfig(
         level=settings.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"

@@ -31,6 +31,7 @@ _PRAGMAS = {
     "synchronous": "full",
     "foreign_keys": 1,
     "cache_size": -65536,
+    "temp_store": "memory",  # the journal of savepoints
     "mmap_size": 0,
     "wal_autocheckpoint": 4000,
     "busy_timeout": 30_000,

@@ -65,33 +65,40 @@ class Download:
         self._stop = stop
         self._index = start // BLOCK_BYTES
         self._reader: Reader | None = None
-        self._damage: BlobDamaged | None = None
 
     async def frames(self, threads: Executor) -> AsyncGenerator[bytes]:
         """The chunks of the range, as frames. BlobDamaged before any byte of a damaged MiB."""
         loop = asyncio.get_running_loop()
-        ahead = loop.run_in_executor(threads, self._next)
+        ahead = loop.run_in_executor(threads, self._next) if self._has_more else None
         try:
-            while frames := await asyncio.shield(ahead):
-                ahead = loop.run_in_executor(threads, self._next)
+            while ahead is not None:
+                frames = await asyncio.shield(ahead)
+                ahead = loop.run_in_executor(threads, self._next) if self._has_more else None
                 while frames:
                     yield frames.popleft()
         finally:
-            await asyncio.wait({ahead})
-            ahead.exception()  # looked at, so that asyncio does not log it where the call has gone
+            if ahead is not None:
+                await asyncio.wait({ahead})
+                ahead.exception()  # looked at, so that asyncio does not log it where the call has gone
             if self._reader is not None:
-                await loop.run_in_executor(threads, self._reader.close)
+                await loop.run_in_executor(threads, self._close)
+
+    @property
+    def _has_more(self) -> bool:
+        return self._index * BLOCK_BYTES < self._stop
 
     def _next(self) -> deque[bytes]:
-        """The next few frames, none after the last. Several, because going to a thread and back costs as much as reading a MiB."""
+        """The next few frames. Several, because going to a thread and back costs as much as reading a MiB."""
         frames: deque[bytes] = deque()
-        while len(frames) < BLOCKS_AT_ONCE and self._index * BLOCK_BYTES < self._stop and self._damage is None:
-            try:
+        try:
+            while self._has_more and len(frames) < BLOCKS_AT_ONCE:
                 frames.append(self._frame())
-            except BlobDamaged as damage:
-                self._damage = damage
-        if self._damage is not None and not frames:
-            raise self._damage
+        except BlobDamaged:
+            self._close()
+            if not frames:
+                raise  # else the next turn opens the file there and comes to it again
+        if not self._has_more:
+            self._close()  # most files are one block, and one turn of a thread
         return frames
 
     def _frame(self) -> bytes:
@@ -102,6 +109,11 @@ class Download:
             raise self._file.damaged()
         self._index += 1
         return chunk_frame(block[max(self._start - begin, 0) : self._stop - begin])
+
+    def _close(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
 
     def _read(self, begin: int, size: int) -> bytes:
         try:

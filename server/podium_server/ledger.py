@@ -12,6 +12,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from itertools import chain
 from typing import Any, NamedTuple, TypeVar, cast
 
 from google.protobuf.message import Message
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 MAX_WAITING = 10_000
 MAX_GROUP = 256
 LARGE_BYTES = 64 * 1024
+MAX_ROWS = 32
 REQUEST_KEPT_MICROSECONDS = 24 * 3600 * 1_000_000
 
 T = TypeVar("T")
@@ -61,8 +63,13 @@ class Transaction:
         self._nonce = position.nonce
 
     def insert(self, table: type[Table], *rows: Row) -> None:
-        """Inserts rows: the values of all columns in the order of the table's declaration, without a generated id."""
-        self.many(insert_statement(table), rows)
+        """Inserts rows: the values of all columns in the order of the table's declaration, without a generated id.
+
+        Many rows a statement: between two steps of the database the event loop may take the interpreter.
+        """
+        for start in range(0, len(rows), MAX_ROWS):
+            few = rows[start : start + MAX_ROWS]
+            self.run(insert_statement(table, len(few)), *chain.from_iterable(few))
 
     def event(
         self,
@@ -264,7 +271,7 @@ class _Group:
                 work.caller.actor, work.caller.method, request_id, work.content, serialized, self._clock,
             )  # fmt: skip
         if transaction.events:
-            self._connection.many(insert_statement(tables.Event), transaction.events)
+            transaction.insert(tables.Event, *transaction.events)
             self._revisions.append(Revision(position, transaction.events))
             self._head = position
         return serialized

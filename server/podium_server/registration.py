@@ -17,7 +17,6 @@ from podium.v1.records_pb2 import VersionRecord
 from podium_server import records, tables
 from podium_server.database import Row
 from podium_server.errors import BlobsMissing, InvalidArgument
-from podium_server.labels import write_labels
 from podium_server.ledger import Caller, Ledger, Transaction
 from podium_server.lifecycles import Lifecycles
 from podium_server.limits import MAX_REGISTERED_ALIASES, check_count, check_description, check_labels, check_reason
@@ -141,7 +140,7 @@ class Registration:
         )  # fmt: skip
         version = get(tx, tables.Version, "model_id = ? AND number = ?", model.id, number)
         assert version is not None
-        write_labels(tx, model, request.labels, number)
+        tx.insert(tables.Label, *((model.id, number, key, value) for key, value in request.labels.items()))
         tx.insert(tables.Metric, *records.metric_rows(content.record, version.id))
         tx.insert(tables.Param, *records.param_rows(content.record, version.id))
         tx.insert(tables.Input, *records.input_rows(content.record, version.id))

@@ -77,10 +77,11 @@ def find(reader: Reader, table: type[R], condition: str, *parameters: object) ->
 
 
 @cache
-def insert_statement(table: type[Table]) -> str:
-    """Inserts one row: all columns but a generated id, in the order of their declaration."""
+def insert_statement(table: type[Table], count: int = 1) -> str:
+    """Inserts that many rows: all columns but a generated id, in the order of their declaration."""
     columns = [column for column in _columns(table) if not (column == '"id"' and table._meta.auto_increment)]
-    return f'INSERT INTO "{table._meta.table_name}" ({", ".join(columns)}) VALUES ({", ".join("?" * len(columns))})'
+    row = f"({', '.join('?' * len(columns))})"
+    return f'INSERT INTO "{table._meta.table_name}" ({", ".join(columns)}) VALUES {", ".join([row] * count)}'
 
 
 @cache

@@ -73,11 +73,11 @@ def main() -> None:
             shutil.rmtree(folder)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    everything = [row for part in rows.values() for row in part]
-    sys.stdout.write("\n" + "\n".join(lines(everything)) + "\n")
+        everything = [row for part in rows.values() for row in part]
+        sys.stdout.write("\n" + "\n".join(lines(everything)) + "\n")
     if asked.json:
         found = {name: [row.as_json() for row in part] for name, part in rows.items()}
-        asked.json.write_text(json.dumps({"machine": about, "figures": found}, indent=2) + "\n")
+        asked.json.write_text(json.dumps({"machine": about, "figures": found}, indent=2, ensure_ascii=False) + "\n")
     sys.exit(any(row.ok is False for row in everything))
 
 

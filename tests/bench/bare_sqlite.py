@@ -7,7 +7,7 @@ WAL, synchronous=FULL, BEGIN IMMEDIATE. Nothing is parsed, checked, built or loo
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import apsw
@@ -38,14 +38,15 @@ class Replay:
             _copy(self._source, copy, "main")
         copy.close()
 
-    def record(self, calls: Sequence[Callable[[], object]]) -> None:
-        """Makes the calls and keeps what each of them changed."""
-        earlier = apsw.Connection(":memory:")
-        for call in calls:
-            _copy(self._source, earlier, "main")
-            call()
-            self._transactions.append(list(self._changes(earlier)))
-        earlier.close()
+    def record(self, call: Callable[[], object]) -> None:
+        """Makes a call and keeps what it changed."""
+        databases = apsw.Connection(":memory:")
+        databases.execute("ATTACH ':memory:' AS earlier")
+        _copy(self._source, databases, "earlier")
+        call()
+        _copy(self._source, databases, "main")
+        self._transactions.append(list(_changes(databases)))
+        databases.close()
 
     @property
     def rows(self) -> float:
@@ -71,20 +72,16 @@ class Replay:
         connection.close()
         return took[WARMUP:]
 
-    def _changes(self, earlier: apsw.Connection) -> Iterator[Statement]:
-        """What turns the earlier database into the present one, in an order that foreign keys allow."""
-        now = apsw.Connection(":memory:")
-        _copy(self._source, now, "main")
-        now.execute("ATTACH ':memory:' AS earlier")
-        _copy(earlier, now, "earlier")
-        for (table,) in now.execute("SELECT name FROM main.sqlite_master WHERE type = 'table' ORDER BY rowid").fetchall():
-            session = apsw.Session(now, "main")
-            session.attach(table)
-            session.diff("earlier", table)
-            columns = [row[1] for row in now.execute(f'PRAGMA table_info("{table}")')]
-            yield from (_statement(change, columns) for change in apsw.Changeset.iter(session.changeset()))
-            session.close()
-        now.close()
+
+def _changes(databases: apsw.Connection) -> Iterator[Statement]:
+    """What turns the earlier database into the main one, in an order that foreign keys allow."""
+    for (table,) in databases.execute("SELECT name FROM main.sqlite_master WHERE type = 'table' ORDER BY rowid").fetchall():
+        session = apsw.Session(databases, "main")
+        session.attach(table)
+        session.diff("earlier", table)
+        columns = [row[1] for row in databases.execute(f'PRAGMA main.table_info("{table}")')]
+        yield from (_statement(change, columns) for change in apsw.Changeset.iter(session.changeset()))
+        session.close()
 
 
 def _copy(source: apsw.Connection, target: apsw.Connection, schema: str) -> None:

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from podium.v1 import artifacts_pb2, models_pb2, versions_pb2
 from podium.v1.registry_service_pb2_grpc import RegistryServiceStub
 from processes import Process
 from table import Row, alone
+from transfers import remove
 
 MIB = 1 << 20
 BIG = 8 << 30
@@ -39,12 +39,12 @@ def measure(folder: Path) -> Iterator[Row]:
                 file.truncate(BIG)
             yield _above(server, idle, "8 GiB pushed", 100, lambda: registry.push("risk/big", source))
             yield _above(server, idle, "8 GiB pulled", 100, lambda: registry.pull("risk/big@latest"))
-            shutil.rmtree(work / "cache")
+            remove(work / "cache")
             crowd = Crowd(server.address)
             yield _above(server, idle, "32 uploads at once", 300, crowd.upload)
             yield _above(server, idle, "32 downloads at once", 300, crowd.download)
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        remove(work)
 
 
 def _above(server: Process, idle: int, what: str, at_most: float, transfer: Callable[[], object]) -> Row:

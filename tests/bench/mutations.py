@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bare_sqlite import Replay
-from generator import Generator, Load, against, call, column, write_bodies
+from generator import Generator, against, call, column, write_bodies
 from podium.v1 import aliases_pb2, stages_pb2
 from processes import Process, empty, podium
 from registry import Registry
@@ -44,9 +44,8 @@ def alias_moves(_registry: Registry, number: int, callers: int) -> Iterator[byte
     for turn in itertools.count():
         for caller in range(callers):
             yield aliases_pb2.SetAliasRequest(
-                model=_model(caller),
+                reference=f"{_model(caller)}:{1 + turn % 2}",
                 alias=f"champion-{callers}-{number}",
-                version=str(1 + turn % 2),
                 reason="better on the holdout",
                 request_id=f"alias-{callers}-{number}-{turn}-{caller}",
             ).SerializeToString()
@@ -72,20 +71,35 @@ KINDS = (
 )
 
 
+@dataclass(frozen=True)
+class Bed:
+    """Where the mutations are made."""
+
+    generator: Generator
+    registry: Registry
+    server: Process
+    folder: Path
+
+    def bodies(self, kind: Kind, number: int, callers: int, rate: int) -> Path:
+        """The requests of a round, more than are made in its time."""
+        count = int(rate * self.generator.seconds)
+        return write_bodies(self.folder / "bodies", itertools.islice(kind.requests(self.registry, number, callers), count))
+
+
 def measure(generator: Generator, folder: Path) -> Iterator[Row]:
     """p50 and p99 of each mutation with one caller, and what 64 do together."""
     with podium(folder / "mutations") as server:
-        registry = Registry(server.address)
-        registry.create([_model(caller) for caller in range(MANY)])
-        registry.register(_model(0), 2)
-        recorded = [_record(kind, registry, folder) for kind in KINDS]
+        bed = Bed(generator, Registry(server.address), server, folder)
+        bed.registry.create([_model(caller) for caller in range(MANY)])
+        bed.registry.register(_model(0), 2)
+        recorded = [_record(bed, kind) for kind in KINDS]
         for caller in range(MANY):
-            registry.register(_model(caller), _version(generator.rounds, MANY))
+            bed.registry.register(_model(caller), _version(generator.rounds, MANY))
         for kind, (replay, size) in zip(KINDS, recorded, strict=True):
             with empty({kind.method: size}, folder / "empty.log") as floor:
-                yield from _one_caller(kind, generator, registry, server, floor, replay, folder)
-                yield from _many_callers(kind, generator, registry, server, floor, folder)
-        registry.close()
+                yield from _one_caller(bed, kind, floor, replay)
+                yield from _many_callers(bed, kind, floor)
+        bed.registry.close()
 
 
 def _model(caller: int) -> str:
@@ -97,46 +111,38 @@ def _version(number: int, callers: int) -> int:
     return 1 + 2 * (number + 1) + (callers == MANY)
 
 
-def _record(kind: Kind, registry: Registry, folder: Path) -> tuple[Replay, int]:
+def _record(bed: Bed, kind: Kind) -> tuple[Replay, int]:
     """Makes some calls one by one; returns what they wrote and how long a reply is."""
-    replay = Replay(folder / "mutations" / "registry.db", folder, kind.method)
+    replay = Replay(bed.folder / "mutations" / "registry.db", bed.folder, kind.method)
     replies: list[bytes] = []
-    bodies = itertools.islice(kind.requests(registry, -1, 1), RECORDED)
-    replay.record([lambda body=body: replies.append(call(registry.channel, kind.method, body)) for body in bodies])  # type: ignore[misc]
+    for body in itertools.islice(kind.requests(bed.registry, -1, 1), RECORDED):
+        replay.record(lambda body=body: replies.append(call(bed.registry.channel, kind.method, body)))  # type: ignore[misc]
     return replay, len(replies[-1])
 
 
-def _one_caller(
-    kind: Kind, generator: Generator, registry: Registry, server: Process, floor: Process, replay: Replay, folder: Path
-) -> Iterator[Row]:
+def _one_caller(bed: Bed, kind: Kind, floor: Process, replay: Replay) -> Iterator[Row]:
     bare: list[list[float]] = []
 
     def bodies(number: int) -> Path:
         bare.append(replay.run())
-        count = int(SINGLE_RATE * generator.seconds)
-        return write_bodies(folder / "bodies", itertools.islice(kind.requests(registry, number, 1), count))
+        return bed.bodies(kind, number, 1, SINGLE_RATE)
 
-    pairs = generator.beside(server, floor, kind.method, bodies, 1)
+    pairs = bed.generator.beside(bed.server, floor, kind.method, bodies, 1)
     times = kind.transactions or 1
     p50 = [statistics.median(took) for took in bare[1:]]
     p99 = [statistics.quantiles(took, n=100)[-1] for took in bare[1:]]
     beside = f"empty call + {times} × transaction of {replay.rows:.0f} rows"
-    for name, calls, took, target in (
-        ("p50", column(pairs, "p50"), p50, kind.transactions and 1),
-        ("p99", column(pairs, "p99"), p99, None),
-    ):
+    for name, took, target in (("p50", p50, kind.transactions and 1), ("p99", p99, None)):
+        calls = column(pairs, name)
         budget = [(ours, call + times * transaction) for (ours, call), transaction in zip(calls, took, strict=True)]
         yield paired(f"{kind.what}, 1 caller, {name}", "ms", budget, f"{beside} ({statistics.median(took):.2f} ms)", at_most=target)
 
 
-def _many_callers(
-    kind: Kind, generator: Generator, registry: Registry, server: Process, floor: Process, folder: Path
-) -> Iterator[Row]:
+def _many_callers(bed: Bed, kind: Kind, floor: Process) -> Iterator[Row]:
     def bodies(number: int) -> Path:
-        count = int(kind.rate * generator.seconds)
-        return write_bodies(folder / "bodies", itertools.islice(kind.requests(registry, number, MANY), count))
+        return bed.bodies(kind, number, MANY, kind.rate)
 
-    pairs: list[tuple[Load, Load]] = generator.beside(server, floor, kind.method, bodies, MANY)
+    pairs = bed.generator.beside(bed.server, floor, kind.method, bodies, MANY)
     what = f"{kind.what}, {MANY} callers"
     yield paired(what, "/s", column(pairs, "rate"), against(pairs), at_least=kind.share)
     yield paired(f"{what}, p50", "ms", column(pairs, "p50"), "empty server")

@@ -34,7 +34,7 @@ def fill(address: str) -> list[str]:
     registry.create(names)
     for name in names:
         registry.register(name, VERSIONS)
-        registry.stub.SetAlias(aliases_pb2.SetAliasRequest(model=name, alias="champion", version="2"))
+        registry.stub.SetAlias(aliases_pb2.SetAliasRequest(reference=f"{name}:2", alias="champion"))
     registry.close()
     return names
 

@@ -17,10 +17,11 @@ class Row:
     ratio: float | None = None
     target: str = ""
     ok: bool | None = None
+    rounds: tuple[tuple[float, float], ...] = ()  # ours and best of each, for who wants to see how far they scatter
 
     def as_json(self) -> dict[str, object]:
         """The row without what is not set."""
-        return {name: value for name, value in asdict(self).items() if value not in (None, "")}
+        return {name: value for name, value in asdict(self).items() if value not in (None, "", ())}
 
 
 def paired(
@@ -36,7 +37,7 @@ def paired(
     ratio = statistics.median(ours / best for ours, best in rounds)
     ours, best = (statistics.median(column) for column in zip(*rounds, strict=True))
     target, ok = _judge(ratio, at_least, at_most, "×")
-    return Row(what, unit, ours, beside, best, ratio, target, ok)
+    return Row(what, unit, ours, beside, best, ratio, target, ok, tuple(rounds))
 
 
 def alone(what: str, unit: str, ours: float, *, at_most: float | None = None, beside: str = "") -> Row:
@@ -72,7 +73,7 @@ def lines(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: Row) -> tuple[str, str, str, str, str, str]:
     return (
         _figure(row.ours, row.unit),
         "" if row.best is None else _figure(row.best, row.unit),

@@ -62,7 +62,7 @@ class Ends:
         """A pull into an empty cache of what was pushed last; after it, the contents are gone from both."""
         with podium.connect(self._server.address, cache=self._folder / "cache") as registry:
             cost = _cost(self._server, lambda: registry.pull("risk/big@latest"))
-        _remove(self._folder / "cache")
+        remove(self._folder / "cache")
         for path in (self._folder / "registry" / "blobs").rglob("*"):
             if path.is_file() and path.stat().st_size >= SMALL_BYTES:
                 path.unlink()
@@ -78,7 +78,7 @@ class Ends:
         target = self._folder / "pulled"
         target.mkdir()
         cost = _cost(self._copy, lambda: socket_copy.pull(self._copy.port, target, list(self._files)))
-        _remove(target)
+        remove(target)
         for path in (self._folder / "copy").iterdir():
             path.unlink()
         return cost
@@ -103,9 +103,9 @@ def measure(folder: Path, rounds: int) -> Iterator[Row]:
             ):
                 files = _files(work / "source", count, size)
                 yield from _measure(f"{name}, {where}", work, files, rounds, targets=targets)
-                _remove(work)
+                remove(work)
         finally:
-            _remove(work)
+            remove(work)
 
 
 def _measure(what: str, work: Path, files: Sequence[Path], rounds: int, *, targets: bool) -> Iterator[Row]:
@@ -151,7 +151,7 @@ def _files(folder: Path, count: int, size: int) -> list[Path]:
     return files
 
 
-def _remove(folder: Path) -> None:
+def remove(folder: Path) -> None:
     """Removes a folder, read-only ones in it too."""
     if folder.exists():
         for path in folder.rglob("*"):
