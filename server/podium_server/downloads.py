@@ -65,6 +65,7 @@ class Download:
         self._stop = stop
         self._index = start // BLOCK_BYTES
         self._reader: Reader | None = None
+        self._damage: BlobDamaged | None = None
 
     async def frames(self, threads: Executor) -> AsyncGenerator[bytes]:
         """The chunks of the range, as frames. BlobDamaged before any byte of a damaged MiB."""
@@ -89,14 +90,14 @@ class Download:
 
     def _next(self) -> deque[bytes]:
         """The next few frames. Several, because going to a thread and back costs as much as reading a MiB."""
+        if self._damage is not None:
+            raise self._damage
         frames: deque[bytes] = deque()
         try:
             while self._has_more and len(frames) < BLOCKS_AT_ONCE:
                 frames.append(self._frame())
-        except BlobDamaged:
-            self._close()
-            if not frames:
-                raise  # else the next turn opens the file there and comes to it again
+        except BlobDamaged as damage:
+            self._damage = damage  # comes after the frames before it
         if not self._has_more:
             self._close()  # most files are one block, and one turn of a thread
         return frames
