@@ -255,6 +255,7 @@ def test_labels_by_key(wire, method, base):
         wire.refuse_field("set_labels", method, **base, set_labels=labels)
     for keys in ([""], ["a\nb"], ["x" * 251], [f"key-{number}" for number in range(101)]):
         wire.refuse_field("remove_labels", method, **base, remove_labels=keys)
+    wire.refuse_field("remove_labels", method, **base, set_labels={"a": "b"}, remove_labels=["a"])
     wire.call(method, **base, remove_labels=["x" * 250])
 
 

@@ -350,21 +350,21 @@ def test_files_of_the_same_content_are_sent_once(relay, model, folder):
 
 
 def test_a_cut_upload_goes_on_where_it_stopped(relay, model, folder):
-    write(folder, {"big": os.urandom(48 * MIB), "other": os.urandom(8 * MIB)})
-    relay.cut_after(up=20 * MIB)
+    write(folder, {"big": os.urandom(64 * MIB), "other": os.urandom(8 * MIB)})
+    relay.cut_after(up=48 * MIB)
     with podium.connect(relay.address) as registry:
         pushed = registry.push(model, folder)
         assert registry.verify(f"{model}:1", folder) == []
     assert relay.cuts == 1
-    assert relay.up < (56 + 16) * MIB  # what was under way is sent again, not what was there
-    assert pushed.uploaded_bytes >= 56 * MIB
+    assert relay.up < (72 + 40) * MIB  # what was on its way is sent again, which may be much where buffers are large
+    assert pushed.uploaded_bytes >= 72 * MIB
 
 
 def test_a_push_survives_a_server_that_is_killed_and_started_again(start_server, model, folder):
     server = start_server()
     relay = Relay(server.address)
-    write(folder, {"big": os.urandom(40 * MIB)})
-    relay.cut_after(up=20 * MIB)
+    write(folder, {"big": os.urandom(64 * MIB)})
+    relay.cut_after(up=48 * MIB)
 
     def restart():
         server.kill()
@@ -375,7 +375,7 @@ def test_a_push_survives_a_server_that_is_killed_and_started_again(start_server,
     with podium.connect(relay.address) as registry:
         assert registry.push(model, folder).created
         assert registry.verify(f"{model}:1", folder) == []
-    assert relay.up < 60 * MIB
+    assert relay.up < (64 + 40) * MIB
     relay.close()
 
 

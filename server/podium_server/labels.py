@@ -47,6 +47,8 @@ def parse_change(request: UpdateModelRequest | UpdateVersionRequest, resource: M
     check_count(request.remove_labels, "remove_labels", MAX_LABELS)
     for key in request.remove_labels:
         check_label_key(key, "remove_labels")
+        if key in request.set_labels:
+            raise InvalidArgument(f"the label {shown(key)} is to be set and removed", field="remove_labels")
     if replacing:
         check_labels(resource.labels, f"{field}.labels")
     description = resource.description if "description" in request.update_mask.paths else None

@@ -114,8 +114,9 @@ class Cache:
         # Files that only those versions had count as used until now.
         for path in self._layout.glob("blobs/*/*"):
             orphan = self._entry("file", path)
-            if orphan is not None and path.stat().st_ino in unlinked:
-                freed += self._remove_file(orphan) or 0
+            with suppress(FileNotFoundError):  # another process prunes too
+                if orphan is not None and path.stat().st_ino in unlinked:
+                    freed += self._remove_file(orphan) or 0
         self._remove_leftovers()
         return Pruned(tuple(gone), freed)
 

@@ -128,9 +128,12 @@ def from_status(error: grpc.RpcError, address: str) -> PodiumError:
             reason, metadata = detail.reason, dict(detail.metadata)
         else:
             fields = {violation.field: violation.description for violation in detail.field_violations}
-    if not reason:
-        reason, message = code.name, _in_our_words(code, message, address)
-    return _CLASSES.get(code, PodiumError)(message, reason=reason, code=code, metadata=metadata, fields=fields)
+    told = message if reason else _in_our_words(code, message, address)
+    kind = _CLASSES.get(code, PodiumError)
+    ours = kind(told, reason=reason or code.name, code=code, metadata=metadata, fields=fields)
+    if told != message:
+        ours.add_note(f"gRPC says: {message}")
+    return ours
 
 
 def _details(call: grpc.Call) -> Iterator[ErrorInfo | BadRequest]:

@@ -87,7 +87,7 @@ class Folder:
         """What the files must be together."""
         names = [file.path for file in self.files]
         if not names:
-            raise PushRefused(f"{path} has no files to push")
+            raise PushRefused(f"{str(path)!r} has no files to push")
         if both := paths.clash(names):
             raise PushRefused(f"{both[0]!r} and {both[1]!r} are the same where case is ignored: rename one")
         if sum(len(name.encode()) for name in names) > paths.MAX_PATHS_BYTES:
@@ -104,14 +104,14 @@ def _read_patterns(path: Path) -> GitIgnoreSpec:
         lines = path.read_text("utf-8").splitlines() if path.is_file() else []
         return GitIgnoreSpec.from_lines(lines)
     except ValueError as error:
-        raise PushRefused(f"{path}: {error}") from None
+        raise PushRefused(f"{str(path)!r}: {error}") from None
 
 
 def _list(folder: Path, prefix: str) -> list[str]:
     try:
         return os.listdir(folder)  # noqa: PTH208  names are wanted, not paths
     except OSError as error:
-        raise PushRefused(f"{prefix or folder} cannot be read: {error.strerror}") from None
+        raise PushRefused(f"{prefix or str(folder)!r} cannot be read: {error.strerror}") from None
 
 
 def _status(path: Path, shown: str) -> os.stat_result:

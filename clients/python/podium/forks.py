@@ -3,10 +3,13 @@
 Before a fork, streams are cancelled (whoever runs one goes on where it stopped) and short calls are waited for.
 """
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+log = logging.getLogger("podium")
 
 PATIENCE_SECONDS = 5.0  # then the fork goes ahead: a server that does not answer must not stop the program
 
@@ -42,6 +45,8 @@ class Turns:
         """Within `calling`: says how to end this call when somebody wants to fork."""
         with self._changed:
             self._cancels.add(cancel)
+            if self._forking:
+                cancel()
         try:
             yield
         finally:
@@ -54,7 +59,8 @@ class Turns:
             self._forking = True
             for cancel in self._cancels:
                 cancel()
-            self._changed.wait_for(lambda: not self._inside, PATIENCE_SECONDS)
+            if not self._changed.wait_for(lambda: not self._inside, PATIENCE_SECONDS):
+                log.warning("a process is forked while a call to a Podium server is under way: the child may hang")
 
     def after_fork_in_parent(self) -> None:
         with self._changed:

@@ -33,14 +33,14 @@ def list_files(transport: Transport, target: Target) -> Listing:
     """All files of a version; HostileServer if they cannot be the files that its digest stands for."""
     request = ListFilesRequest(reference=pinned(target), page_size=_PAGE_SIZE)
     files: list[File] = []
-    for _ in range(paths.MAX_FILES + 1):
+    while len(files) <= paths.MAX_FILES:
         page = transport.call(lambda stub: stub.ListFiles, request)
         files += page.files
         request.page_token = page.next_page_token
-        if len(files) > paths.MAX_FILES or not request.page_token:
+        if not request.page_token:
             break
-    else:
-        raise HostileServer(f"the server lists the files of {pinned(target)} without an end")
+        if not page.files:
+            raise HostileServer(f"the server lists the files of {pinned(target)} without an end")
     _check(files, pinned(target))
     stored = tuple(file for file in files if not file.uri)
     if sha256(manifest_text(stored).encode()).hexdigest() != target.digest.removeprefix("sha256:"):
@@ -61,7 +61,7 @@ def manifest_text(files: Sequence[File]) -> str:
 
 def _check(files: Sequence[File], reference: str) -> None:
     if len(files) > paths.MAX_FILES:
-        raise HostileServer(f"the server lists {len(files)} files of {reference}, more than {paths.MAX_FILES}")
+        raise HostileServer(f"the server lists more than {paths.MAX_FILES} files of {reference}")
     sizes: dict[str, int] = {}
     for file in files:
         if fault := paths.fault(file.path):

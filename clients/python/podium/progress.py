@@ -39,15 +39,26 @@ class Meter:
 def reporting(progress: "bool | Report | None") -> Iterator[Report]:
     """What `progress=` means: a callable gets the reports; else bars are shown, unless it is False or nobody sees them."""
     if callable(progress):
-        yield progress
+        yield _in_turn(progress)
     elif progress is False or not _somebody_looks():
         yield lambda _stage, _done, _total: None
     else:
         bars = _Bars()
         try:
-            yield bars.show
+            yield _in_turn(bars.show)
         finally:
             bars.close()
+
+
+def _in_turn(report: Report) -> Report:
+    """Reports of several stages come from several threads, but one at a time."""
+    lock = threading.Lock()
+
+    def tell(stage: str, done: int, total: int) -> None:
+        with lock:
+            report(stage, done, total)
+
+    return tell
 
 
 class _Bars:

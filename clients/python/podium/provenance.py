@@ -95,9 +95,14 @@ def _program_folder() -> Path:
     """Where the program lies that is running; the current folder for a notebook, and for a program that is installed."""
     file = getattr(sys.modules.get("__main__"), "__file__", None)
     program = Path(file).resolve() if file else None
-    if program is None or Path(sys.prefix).resolve() in program.parents:
+    if program is None or _is_installed(program):
         return Path()
     return program.parent
+
+
+def _is_installed(program: Path) -> bool:
+    homes = {Path(sys.prefix).resolve(), Path(__file__).resolve().parent}
+    return not homes.isdisjoint(program.parents) or not {"site-packages", "dist-packages"}.isdisjoint(program.parts)
 
 
 def _one_line(text: str, max_bytes: int) -> str:

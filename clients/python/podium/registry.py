@@ -305,10 +305,10 @@ class Registry:
 
         If it does not point at `expected_number` now (0: there is none), that is a Conflict.
         """
+        sign = "" if str(version).startswith(("@", "#", ":")) else ":"
         request = SetAliasRequest(
-            model=name,
+            reference=f"{name}{sign}{version}",
             alias=alias,
-            version=str(version),
             expected_number=expected_number,
             reason=reason,
             request_id=_new_id(),
@@ -348,9 +348,13 @@ class Registry:
         etag: str = "",
     ) -> Model:
         """Changes the description, sets these labels, removes those; a Conflict if `etag` is not the model's."""
-        mask = _mask(description, labels, remove_labels)
-        model = Model(name=name, description=description, labels=labels, etag=etag)
-        request = UpdateModelRequest(model=model, update_mask=mask, request_id=_new_id())
+        request = UpdateModelRequest(
+            model=Model(name=name, description=description, etag=etag),
+            update_mask=_mask(description),
+            set_labels=labels,
+            remove_labels=remove_labels,
+            request_id=_new_id(),
+        )
         return self._call(lambda stub: stub.UpdateModel, request).model
 
     def edit_version(
@@ -363,9 +367,14 @@ class Registry:
         etag: str = "",
     ) -> Version:
         """Changes the description, sets these labels, removes those; a Conflict if `etag` is not the version's."""
-        mask = _mask(description, labels, remove_labels)
-        version = Version(description=description, labels=labels, etag=etag)
-        request = UpdateVersionRequest(reference=reference, version=version, update_mask=mask, request_id=_new_id())
+        request = UpdateVersionRequest(
+            reference=reference,
+            version=Version(description=description, etag=etag),
+            update_mask=_mask(description),
+            set_labels=labels,
+            remove_labels=remove_labels,
+            request_id=_new_id(),
+        )
         return self._call(lambda stub: stub.UpdateVersion, request).version
 
     def note(self, reference: str, text: str) -> Note:
@@ -449,9 +458,5 @@ def _number(enum: "EnumTypeWrapper", word: str | None) -> Any:
     return names[word]
 
 
-def _mask(description: str | None, labels: Mapping[str, str] | None, remove_labels: Iterable[str]) -> FieldMask:
-    removed = list(remove_labels)
-    if both := sorted(set(labels or ()) & set(removed)):
-        raise InvalidArgument(f"{both[0]!r} is both set and removed", fields={"remove_labels": "also in labels"})
-    paths = ["description"] if description is not None else []
-    return FieldMask(paths=paths + [f"labels.{key}" for key in (*(labels or ()), *removed)])
+def _mask(description: str | None) -> FieldMask | None:
+    return None if description is None else FieldMask(paths=["description"])

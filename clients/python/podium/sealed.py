@@ -34,7 +34,7 @@ def is_sealed(path: Path, size: int) -> bool:
     """Whether a file is still as it was sealed, as far as its size, mode and time tell."""
     try:
         return _is_sealed(path.lstat(), size)
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:
         return False
 
 
@@ -46,7 +46,7 @@ def has_exactly(folder: Path, files: Mapping[str, int]) -> bool:
         prefix = waiting.pop()
         try:
             entries = list(os.scandir(folder / prefix))
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError:
             return False
         for entry in entries:
             path = prefix + entry.name
@@ -65,7 +65,11 @@ def build(folder: Path, fill: Callable[[Path], None]) -> None:
     remove(new)
     remove(old)
     new.mkdir(parents=True)
-    fill(new)
+    try:
+        fill(new)
+    except BaseException:
+        remove(new)
+        raise
     for path, _, _ in os.walk(new):
         Path(path).chmod(FOLDER_MODE)
     if os.path.lexists(folder):
@@ -106,7 +110,7 @@ def link(source: Path, target: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Removes a file or a folder, read-only or not, if it is there."""
+    """Removes a file or a folder, read-only or not, if it is there. Links are removed, not followed."""
     try:
         is_folder = stat.S_ISDIR(path.lstat().st_mode)
     except FileNotFoundError:
@@ -114,9 +118,10 @@ def remove(path: Path) -> None:
     if not is_folder:
         path.unlink()
         return
-    for folder, _, _ in os.walk(path):
-        Path(folder).chmod(0o700)
-    shutil.rmtree(path)
+    path.chmod(0o700)
+    for inner in list(path.iterdir()):
+        remove(inner)
+    path.rmdir()
 
 
 def _old(folder: Path) -> Path:

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import os
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -68,6 +69,8 @@ class Sink:
         self.size = 0
 
     def _read_back(self) -> int:
+        if not self._file.seek(0, os.SEEK_END):
+            return 0
         self._file.seek(0)
         size, piece = 0, memoryview(bytearray(_PIECE_BYTES))
         while count := self._file.readinto(piece):

@@ -173,6 +173,9 @@ def _check_actor(actor: str) -> str:
 
 
 def _open(address: str) -> Connection:
+    # A block that glibc's allocator takes back raises the size up to which it keeps free memory (mallopt(3), M_MMAP_THRESHOLD;
+    # 32 MiB is the most). Else the memory of each chunk goes back to the kernel, and is faulted in again page by page.
+    bytearray((32 << 20) - (64 << 10))
     # A proxy that the environment names for the web does not lead to this machine.
     options = [*_OPTIONS, ("grpc.enable_http_proxy", int(not address.startswith(_LOOPBACK)))]
     channel = grpc.insecure_channel(address, options=options)
