@@ -25,10 +25,9 @@ def _text(info: "GetServerInfoResponse") -> str:
     return f"podium {safe(info.version)}\n" + facts(
         [
             ("registry", info.registry_uid),
-            (
-                "holds",
-                f"{info.model_count:,} model{'s' * (info.model_count != 1)}, {info.version_count:,} version{'s' * (info.version_count != 1)}, {size(info.stored_bytes)}{free}",
-            ),
+            ("models", f"{info.model_count:,}"),
+            ("versions", f"{info.version_count:,}"),
+            ("stored", f"{size(info.stored_bytes)}{free}"),
             ("database", info.database),
             ("blobs", info.blobs),
             ("lifecycles", ", ".join(lifecycle.name for lifecycle in info.lifecycles)),
