@@ -465,6 +465,13 @@ def test_where_files_cannot_be_linked_they_are_copied(registry, pushed, files, c
     assert (registry.pull(pushed) / "model.bin").stat().st_ino == inode
 
 
+def test_a_file_system_that_keeps_no_modes_and_times_is_told_at_once(registry, pushed, cache, monkeypatch):
+    monkeypatch.setattr("podium.cache.seal", lambda _path: None)
+    with pytest.raises(podium.PodiumError, match="set PODIUM_CACHE") as told:
+        registry.pull(pushed)
+    assert str(cache) in str(told.value)
+
+
 # Verify.
 
 
@@ -501,6 +508,35 @@ def test_verify_follows_links_and_takes_external_files_as_they_are_known(registr
     assert registry.verify(f"{model}:1", folder) == []
     (tmp_path / "elsewhere").write_text("2")
     assert registry.verify(f"{model}:1", folder) == [podium.Difference("known", "changed")]
+
+
+def test_verify_tells_links_to_folders_that_the_version_does_not_have(registry, pushed, tmp_path):
+    copy = registry.pull(pushed, tmp_path / "out")
+    (tmp_path / "elsewhere").mkdir()
+    (copy / "conf/extra").symlink_to(tmp_path / "elsewhere")
+    (copy / "conf").rename(tmp_path / "moved")
+    (copy / "conf").symlink_to(tmp_path / "moved")
+    assert registry.verify(pushed, copy) == []  # what is behind a link that stands for a folder of the version is not looked at
+    (copy / "conf").unlink()
+    (tmp_path / "moved").rename(copy / "conf")
+    assert registry.verify(pushed, copy) == [podium.Difference("conf/extra", "extra")]
+
+
+def test_verify_breaks_no_seal_but_those_of_the_version_itself(server, registry, model, pushed, files, tmp_path):
+    folder = registry.pull(pushed)
+    other = push(server, model, {**files, "model.bin": b"another"}, tmp_path / "pushed")
+    assert registry.verify(other, folder) == [podium.Difference("model.bin", "changed")]
+    assert {path.stat().st_mtime for path in folder.rglob("*") if path.is_file()} == {FILE_TIME}
+
+
+def test_verify_in_the_cache_leaves_files_behind_links_alone(registry, pushed, tmp_path):
+    folder = registry.pull(pushed)
+    (tmp_path / "mine").write_text("1")
+    os.utime(tmp_path / "mine", (1, 1))
+    writable(folder / "model.bin").unlink()
+    (folder / "model.bin").symlink_to(tmp_path / "mine")
+    assert registry.verify(pushed, folder) == [podium.Difference("model.bin", "changed")]
+    assert (tmp_path / "mine").stat().st_mtime == 1
 
 
 # Many at once.
@@ -758,7 +794,12 @@ def test_a_cache_that_is_not_there_is_empty(tmp_path):
 def test_where_the_cache_is(tmp_path, monkeypatch):
     monkeypatch.setenv("PODIUM_CACHE", str(tmp_path / "named"))
     assert podium.Cache().root == tmp_path / "named"
-    assert podium.connect(cache=tmp_path / "given").cache.root == tmp_path / "given"
+    for given in (tmp_path / "given", str(tmp_path / "given")):
+        assert podium.connect(cache=given).cache.root == tmp_path / "given"
+    registry = podium.connect()
+    assert registry.cache.root == tmp_path / "named"
+    monkeypatch.setenv("PODIUM_CACHE", str(tmp_path / "renamed"))
+    assert registry.cache.root == tmp_path / "renamed"
     monkeypatch.delenv("PODIUM_CACHE")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert podium.Cache().root == tmp_path / ".cache/podium"

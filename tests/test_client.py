@@ -10,6 +10,8 @@ import socket
 import subprocess
 import sys
 import threading
+from importlib.metadata import version
+from pathlib import Path
 
 import grpc
 import podium
@@ -17,7 +19,9 @@ import pytest
 from podium.api import __all__ as offered
 from podium.forks import turns
 from podium.progress import Meter, reporting
+from podium.transfers import Crew
 from podium.transport import default_actor, parse_address
+from podium.v1.artifacts_pb2 import DownloadArtifactRequest
 from podium.v1.models_pb2 import VersionStrategy
 from relay import Relay
 
@@ -123,6 +127,21 @@ def test_a_closed_registry_can_be_used_again(server):
     assert registry.info().version
 
 
+def test_a_connection_that_another_thread_closes_is_an_error_of_ours(server):
+    with podium.connect(server.address) as registry:
+        registry.info()
+        registry._transport._connection.channel.close()  # as close() does, between another thread's look and its call
+        with pytest.raises(podium.PodiumError, match="closed meanwhile") as closed:
+            registry.info()
+        assert closed.value.code is grpc.StatusCode.CANCELLED
+        with pytest.raises(podium.PodiumError, match="closed meanwhile"):
+            next(registry._transport.download(DownloadArtifactRequest(), Crew()))
+        with pytest.raises(podium.PodiumError, match="closed meanwhile"):
+            registry._transport.upload(iter(()), Crew())
+        registry.close()
+        assert registry.info().version
+
+
 def test_a_server_that_was_started_again_is_found_again(start_server):
     server = start_server()
     relay = Relay(server.address)
@@ -206,6 +225,15 @@ def test_the_contract_and_the_command_line_do_not_load_the_client():
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("module", sorted(path.stem for path in Path(podium.__file__).parent.glob("[a-z]*.py")))
+def test_every_module_can_be_the_first_that_is_imported(module):
+    subprocess.run([sys.executable, "-c", f"import podium.{module}"], check=True)
+
+
+def test_the_version_of_the_package():
+    assert podium.__version__ == version("podium")
 
 
 def test_the_functions_are_those_of_a_registry(server, monkeypatch, model, tmp_path):
@@ -308,6 +336,13 @@ def test_edits_change_what_they_name_and_nothing_else(registry, pushed):
     assert (version.description, dict(version.labels)) == ("about", {"x": "1"})
     with pytest.raises(podium.InvalidArgument):
         registry.edit_version(f"{pushed}:1")
+
+
+def test_a_text_is_no_list_of_labels(registry, pushed):
+    with pytest.raises(podium.InvalidArgument, match="remove_labels is a list"):
+        registry.edit_model(pushed, remove_labels="team")
+    with pytest.raises(podium.InvalidArgument, match="remove_labels is a list"):
+        registry.edit_version(f"{pushed}:1", remove_labels="content")
 
 
 def test_aliases(registry, pushed):

@@ -385,9 +385,16 @@ def detail(**info):
     return status.SerializeToString()
 
 
+def spoiled_detail():
+    status = Status()
+    status.details.add(type_url="type.googleapis.com/google.rpc.ErrorInfo", value=b"\xff\xff")
+    return status.SerializeToString()
+
+
 @pytest.mark.parametrize("code", [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK])
 @pytest.mark.parametrize(
-    "details", [None, b"\xff\xff", b"", detail(reason="R", domain="elsewhere"), detail(reason="R", domain="podium")]
+    "details",
+    [None, b"\xff\xff", b"", detail(reason="R", domain="elsewhere"), detail(reason="R", domain="podium"), spoiled_detail()],
 )
 def test_errors_of_every_kind_become_ours(liar, registry, code, details):
     liar.says["ResolveVersion"] = fails(code, "bad\r\nlines\n\ttold", details)

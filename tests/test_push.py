@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import grpc
@@ -16,6 +17,7 @@ from podium.frameworks import imported_libraries
 from podium.provenance import git_source, provenance, without_credentials
 from podium.record import build_record
 from podium.sending import Sending
+from podium.transport import Transport
 from podium.v1.artifacts_pb2 import UploadBlobRequest
 from podium.v1.records_pb2 import (
     ExternalFile,
@@ -240,7 +242,7 @@ def test_a_tree_deeper_than_a_path_can_be_is_refused(folder):
 
 def test_more_files_than_a_version_can_have_are_refused(folder, monkeypatch):
     assert paths.MAX_FILES == 10_000
-    monkeypatch.setattr(paths, "MAX_FILES", 10)
+    monkeypatch.setattr("podium.folder.MAX_FILES", 10)
     write(folder, {str(number): "" for number in range(10)})
     assert len(Folder(folder).files) == 10
     write(folder, {"one more": ""})
@@ -249,7 +251,7 @@ def test_more_files_than_a_version_can_have_are_refused(folder, monkeypatch):
 
 def test_longer_paths_together_than_a_version_can_have_are_refused(folder, monkeypatch):
     assert paths.MAX_PATHS_BYTES == 2 << 20
-    monkeypatch.setattr(paths, "MAX_PATHS_BYTES", 10)
+    monkeypatch.setattr("podium.folder.MAX_PATHS_BYTES", 10)
     write(folder, {"12345": "", "é6789"[:4]: ""})
     assert len(Folder(folder).files) == 2
     write(folder, {"1": ""})
@@ -377,6 +379,25 @@ def test_a_push_survives_a_server_that_is_killed_and_started_again(start_server,
         assert registry.verify(f"{model}:1", folder) == []
     assert relay.up < (64 + 40) * MIB
     relay.close()
+
+
+@pytest.mark.parametrize("method", ["FindMissingBlobs", "RegisterVersion"])
+def test_a_push_survives_a_server_that_is_away_between_its_streams(start_server, model, folder, monkeypatch, method):
+    """For longer than gRPC itself repeats a call."""
+    server, call, back = start_server(), Transport.call, []
+    write(folder, {"a": "1"})
+
+    def away(transport, which, request):
+        if type(request).__name__ == f"{method}Request" and not back:
+            back.append(time.monotonic() + 3)
+        if back and time.monotonic() < back[0]:
+            raise podium.Unavailable("away", code=grpc.StatusCode.UNAVAILABLE)
+        return call(transport, which, request)
+
+    monkeypatch.setattr(Transport, "call", away)
+    with podium.connect(server.address) as registry:
+        assert registry.push(model, folder).created
+    assert back
 
 
 def test_a_server_that_stays_away_ends_the_push_with_unavailable(start_server, model, folder):
@@ -608,7 +629,21 @@ def test_a_model_is_created_as_asked_or_not_at_all(registry, model, folder):
     pushed = registry.push(model, folder, strategy="integer", lifecycle="permissive")
     assert pushed.version.version == "1"
     assert registry.model(model).lifecycle == "permissive"
-    assert registry.push(model, folder, strategy="semantic").version.version == "1"  # there already
+    assert registry.push(model, folder, strategy="integer", lifecycle="permissive").version.version == "1"  # there already
+    with pytest.raises(podium.InvalidArgument, match="has the strategy 'integer'") as other:
+        registry.push(model, folder, strategy="semantic")
+    assert "strategy" in other.value.fields
+    with pytest.raises(podium.InvalidArgument, match="has the lifecycle 'permissive'"):
+        registry.push(model, folder, lifecycle="default")
+
+
+@pytest.mark.parametrize("name", ["aliases", "parents", "inputs"])
+def test_a_text_where_a_list_is_meant(registry, model, folder, name):
+    write(folder, {"a": "1"})
+    with pytest.raises(podium.InvalidArgument, match=f"{name} is a list: \\['champion'\\]"):
+        registry.push(model, folder, **{name: "champion"})
+    with pytest.raises(podium.NotFound):
+        registry.model(model)
 
 
 def test_words_that_are_none_of_the_words(registry, model, folder):
@@ -680,12 +715,36 @@ def test_the_order_of_what_is_said_says_nothing():
 
 
 @pytest.mark.parametrize(
-    "said", [{"params": {"p": [1]}}, {"params": {"p": 2**63}}, {"params": {"p": None}}, {"metrics": {"m": "x"}}]
+    "said", [{"params": {"p": [1]}}, {"params": {"p": 2**63}}, {"params": {"p": object()}}, {"metrics": {"m": "x"}}]
 )
 def test_values_of_no_known_type_are_refused_by_name(said):
     with pytest.raises(podium.InvalidArgument, match=r"'[pm]'") as caught:
         built(**said)
     assert caught.value.fields
+
+
+class Scalar:
+    """As numpy's are."""
+
+    shape = ()
+
+    def __init__(self, value):
+        self.value = value
+
+    def item(self):
+        return self.value
+
+
+def test_params_that_are_none_or_numpys():
+    made = built(params={"a": None, "b": Scalar(True), "c": Scalar(3), "d": Scalar(0.5), "e": Scalar("x")})
+    assert list(made.params) == [
+        Param(name="b", bool_value=True),
+        Param(name="c", int_value=3),
+        Param(name="d", double_value=0.5),
+        Param(name="e", string_value="x"),
+    ]
+    with pytest.raises(podium.InvalidArgument, match=r"the param 'p': a Scalar .* use str\(\)"):
+        built(params={"p": Scalar(1j)})
 
 
 def test_external_files_come_in_the_record(registry, model, folder):
@@ -815,6 +874,14 @@ def test_the_framework_is_the_most_specific_one_that_is_imported(monkeypatch, tm
         ("scikit-learn", "9.8"),
         ("torch", "2.1"),
     ]
+
+
+def test_where_no_framework_is_imported_those_that_are_installed_are_told(monkeypatch, tmp_path):
+    installed = {"torch": "2.1", "scikit-learn": "1.7", "pytest": "9"}
+    monkeypatch.setattr("importlib.metadata.version", lambda name: installed[name] if name in installed else no(name))
+    known = provenance(tmp_path, "ann")
+    assert not known.HasField("framework")
+    assert [(library.name, library.version) for library in known.dependencies] == [("scikit-learn", "1.7"), ("torch", "2.1")]
 
 
 def no(name):

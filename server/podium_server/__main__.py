@@ -31,10 +31,10 @@ from podium_server.models import Models
 from podium_server.references import References
 from podium_server.registration import Registration
 from podium_server.resolve import Resolve
+from podium_server.rows import Reader
 from podium_server.service import SERVICE, add_service
 from podium_server.settings import Settings
 from podium_server.stages import Stages
-from podium_server.tables import Reader
 from podium_server.tailer import Tailer
 from podium_server.versions import Versions
 from podium_server.view import View, load

@@ -11,6 +11,7 @@ from podium_server.limits import check_reason
 from podium_server.names import Reference, check_model_name, check_settable_alias, parse_reference
 from podium_server.paging import Page
 from podium_server.references import ALIAS, References, find_version, live_model
+from podium_server.rows import find, timestamp
 
 
 class Aliases:
@@ -41,11 +42,11 @@ class Aliases:
         """See the contract."""
         page = Page(request, str)
         model = live_model(self._database, request.model)
-        rows = tables.find(
+        found = find(
             self._database, tables.Reference, "model_id = ? AND kind = ? AND name > ? ORDER BY name LIMIT ?",
             model.id, ALIAS, page.after[0] if page.after else "", page.size + 1,
         )  # fmt: skip
-        aliases, token = page.cut(((row.name,), _message(model, row)) for row in rows)
+        aliases, token = page.cut(((row.name,), _message(model, row)) for row in found)
         return pb.ListAliasesResponse(aliases=aliases, next_page_token=token)
 
     def _set(self, tx: Transaction, request: pb.SetAliasRequest, reference: Reference) -> pb.SetAliasResponse:
@@ -57,7 +58,7 @@ class Aliases:
         self._references.alias(tx, model, request.alias, version, before)
         alias = pb.Alias(
             model=model.name, alias=request.alias, number=version.number, version=version.version, digest=version.manifest_digest,
-            update_time=tables.timestamp(before.time if before and before.number == version.number else tx.now),
+            update_time=timestamp(before.time if before and before.number == version.number else tx.now),
         )  # fmt: skip
         return pb.SetAliasResponse(alias=alias, previous_number=current)
 
@@ -86,5 +87,5 @@ def _message(model: tables.Model, row: tables.Reference) -> pb.Alias:
     target = Target.FromString(row.target)
     return pb.Alias(
         model=model.name, alias=row.name, number=target.number, version=target.version, digest=target.digest,
-        update_time=tables.timestamp(row.time),
+        update_time=timestamp(row.time),
     )  # fmt: skip

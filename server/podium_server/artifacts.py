@@ -26,7 +26,7 @@ from podium_server.limits import MAX_BLOB_BYTES, MAX_FIND_BLOBS, MAX_TRANSFERS, 
 from podium_server.names import check_digest, check_model_name
 from podium_server.presence import present
 from podium_server.references import live_model
-from podium_server.tables import Reader
+from podium_server.rows import Reader
 from podium_server.uploads import Upload, read_header
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from playhouse.apsw_ext import APSWDatabase
 from playhouse.migrations import Runner
 from playhouse.pool import PooledDatabase
 
-from podium_server import tables
+from podium_server import rows
 from podium_server.errors import StorageFull, StorageUnavailable
 
 log = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ def open_database(folder: Path) -> Database:
     """Opens or makes the registry's database in a folder that exists."""
     path = folder / "registry.db"
     database = Database(str(path), pragmas=_PRAGMAS, max_connections=64)
-    tables.database.initialize(database)
+    rows.database.initialize(database)
     with (folder / "migrate.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:

@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 from podium.v1.resolve_pb2 import Target
 
-from podium_server import tables
 from podium_server.blobs.base import BlobStore, Reader
 from podium_server.blobs.errors import NoSuchBlob
 from podium_server.checksums import BLOCK_BYTES, block_matches
 from podium_server.errors import BlobDamaged, FileIsExternal, FileNotInVersion, shown
 from podium_server.frames import chunk_frame
 from podium_server.ledger import Transaction
+from podium_server.rows import Reader as RowReader
 
 BLOCKS_AT_ONCE = 2
 
@@ -36,7 +36,7 @@ class StoredFile(NamedTuple):
         tx.run("UPDATE blob SET state = 'quarantined' WHERE digest = ? AND generation = ?", self.digest, self.generation)
 
 
-def find_file(reader: tables.Reader, target: Target, path: str) -> StoredFile:
+def find_file(reader: RowReader, target: Target, path: str) -> StoredFile:
     """The file of that path in a version; FileNotInVersion, FileIsExternal, or BlobDamaged if that is known already."""
     row = reader.one(
         "SELECT f.digest, f.size_bytes, b.generation, b.crc32c FROM manifest_file f "

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from podium_server.positions import Position
-from podium_server.tables import Reader
+from podium_server.rows import Reader
 
 
 class Event(NamedTuple):

@@ -11,7 +11,7 @@ from podium_server.database import Database
 from podium_server.ledger import Caller
 from podium_server.lifecycles import Lifecycles
 from podium_server.limits import limits
-from podium_server.tables import timestamp
+from podium_server.rows import timestamp
 from podium_server.view import View
 
 

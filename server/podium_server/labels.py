@@ -10,7 +10,7 @@ from podium_server import tables
 from podium_server.errors import InvalidArgument, shown
 from podium_server.ledger import Transaction
 from podium_server.limits import MAX_LABELS, check_count, check_description, check_label_key, check_labels
-from podium_server.tables import Reader
+from podium_server.rows import Reader
 
 OF_MODEL = 0
 CHANGEABLE = ("description", "labels")

@@ -23,7 +23,7 @@ from podium_server.errors import InvalidArgument, Overloaded, RequestIdReused, S
 from podium_server.history import Event, Revision, read_since
 from podium_server.limits import MAX_REQUEST_ID_BYTES
 from podium_server.positions import Position
-from podium_server.tables import Table, insert_statement
+from podium_server.rows import Table, insert_statement
 from podium_server.view import Snapshot, View, load
 
 log = logging.getLogger(__name__)

@@ -3,7 +3,7 @@
 from podium.v1.stages_pb2 import Lifecycle, Stage, Transition
 
 from podium_server.errors import InvalidArgument, TransitionNotAllowed
-from podium_server.tables import Reader
+from podium_server.rows import Reader
 
 DEFAULT = "default"
 

@@ -16,7 +16,7 @@ from podium_server.limits import check_description, check_labels, check_line
 from podium_server.names import MAX_MODEL_NAME_BYTES, check_model_name
 from podium_server.paging import Page
 from podium_server.references import live_model
-from podium_server.tables import get
+from podium_server.rows import Reader, get
 
 
 class Models:
@@ -116,7 +116,7 @@ def _create(tx: Transaction, request: pb.CreateModelRequest, lifecycle: str) -> 
     return pb.CreateModelResponse(model=message)
 
 
-def _message(model: tables.Model, reader: tables.Reader) -> pb.Model:
+def _message(model: tables.Model, reader: Reader) -> pb.Model:
     return model.to_proto(pb.Model, labels=read_labels(reader, model))
 
 

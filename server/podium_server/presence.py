@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from podium_server.tables import Reader
+from podium_server.rows import Reader
 
 # Whole, and some model that the caller may read has it: everyone may read every model for now. A quarantined blob is not there,
 # so that it is sent again, which heals it.

@@ -14,7 +14,7 @@ from podium_server.ledger import Transaction
 from podium_server.lifecycles import Lifecycles
 from podium_server.limits import MAX_ALIASES
 from podium_server.names import LATEST, Reference, check_model_name
-from podium_server.tables import Reader, find, get
+from podium_server.rows import Reader, find, get
 
 ALIAS = EventKind.EVENT_KIND_ALIAS
 STAGE = EventKind.EVENT_KIND_STAGE

@@ -24,8 +24,8 @@ from podium_server.manifests import check_files, manifest_digest
 from podium_server.names import check_model_name, check_settable_alias, check_stage, parse_reference
 from podium_server.presence import PRESENT, present
 from podium_server.references import ALIAS, References, find_version, live_model, version_message, version_state
+from podium_server.rows import get, insert_statement
 from podium_server.strategies import highest, next_version
-from podium_server.tables import get, insert_statement
 
 PIECE = 500
 LARGE_BYTES = 64 * 1024

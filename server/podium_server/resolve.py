@@ -15,7 +15,7 @@ from podium_server.ledger import Caller
 from podium_server.lifecycles import Lifecycles
 from podium_server.names import Reference, parse_reference
 from podium_server.references import find_version, live_model, not_found, target_of
-from podium_server.tables import Reader
+from podium_server.rows import Reader
 from podium_server.view import Entry, View
 
 KEPT_ENTRIES = 65_536

@@ -9,7 +9,7 @@ from podium_server.lifecycles import Lifecycles
 from podium_server.limits import MAX_ARCHIVED, check_reason
 from podium_server.names import Reference, check_stage, parse_reference
 from podium_server.references import References, find_version, live_model, version_message
-from podium_server.tables import find
+from podium_server.rows import find
 
 
 class Stages:

@@ -19,7 +19,7 @@ from podium_server.limits import check_labels, check_note
 from podium_server.names import check_stage, parse_reference
 from podium_server.paging import Page
 from podium_server.references import ALIAS, find_version, live_model, version_message, version_state
-from podium_server.tables import find, get
+from podium_server.rows import find, get, timestamp
 
 SHOWN_NOTES = 50
 # Labels are read for so many versions at a time: the page may be full after the first few.
@@ -122,7 +122,7 @@ class Versions:
                 EventKind.EVENT_KIND_NOTE_ADDED, model.name, model.uid, version.version,
                 before=before, after=version_state(model, version, labels), text=request.text,
             )  # fmt: skip
-            note = pb.Note(text=request.text, actor=caller.actor, create_time=tables.timestamp(tx.now))
+            note = pb.Note(text=request.text, actor=caller.actor, create_time=timestamp(tx.now))
             return pb.AddNoteResponse(note=note)
 
         return await self._ledger.commit(request, caller, add)

@@ -14,7 +14,7 @@ from podium.v1.resolve_pb2 import ResolveVersionResponse, Target
 from podium_server.errors import NotCaughtUp, PositionUnknown
 from podium_server.history import Event, Revision, nonce_at
 from podium_server.positions import Position, parse_position
-from podium_server.tables import Reader
+from podium_server.rows import Reader
 
 CATCH_UP_SECONDS = 2.0
 REMEMBERED_POSITIONS = 10_000

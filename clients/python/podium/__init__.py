@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from podium.api import *  # noqa: F403  its __all__ is the list
 
+    __version__: str
+
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module("importlib.metadata").version("podium")
     if not name.startswith("_"):
         api = import_module("podium.api")
         if name in api.__all__:

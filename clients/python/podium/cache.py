@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from podium.errors import PodiumError
 from podium.locks import LockFile, Pause, lock_file
 from podium.sealed import build, dismantle, folder_size, has_exactly, is_sealed, remove, seal
 
@@ -48,9 +49,9 @@ class Pruned:
 class Cache:
     """The cache at `root`, else at $PODIUM_CACHE, else at ~/.cache/podium. Threads and forks may share it."""
 
-    def __init__(self, root: Path | None = None) -> None:
-        chosen = root or Path(os.environ.get("PODIUM_CACHE") or "~/.cache/podium")
-        self.root = chosen.expanduser().resolve()
+    def __init__(self, root: str | os.PathLike[str] | None = None) -> None:
+        chosen = root or os.environ.get("PODIUM_CACHE") or "~/.cache/podium"
+        self.root = Path(chosen).expanduser().resolve()
         self._layout = self.root / LAYOUT
 
     @contextmanager
@@ -69,13 +70,14 @@ class Cache:
             with locks.exclusive(digest, pause):
                 if not is_sealed(path, size):
                     self._complete(digest, fetch)
+                    self._check_kept(path, size)
 
     def version(self, digest: str, files: Mapping[str, int], fill: Callable[[Path], None], pause: Pause = time.sleep) -> Path:
         """The folder of a version with these files (path → size in bytes), held against pruning until the process ends.
 
         Where it is not there, or not as it was left, `fill` puts all files into a new folder, which takes its place.
         """
-        folder = self._layout / "trees" / _name(digest)
+        folder = self.version_path(digest)
         self._locks("holds").hold(digest, pause)
         if not has_exactly(folder, files):
             with self._locks("trees").exclusive(digest, pause):
@@ -84,6 +86,10 @@ class Cache:
         with suppress(PermissionError):  # the cache of another user
             os.utime(folder)
         return folder
+
+    def version_path(self, digest: str) -> Path:
+        """Where the folder of the version with this digest is, if it is there."""
+        return self._layout / "trees" / _name(digest)
 
     def file_path(self, digest: str) -> Path:
         """Where the whole file with this digest is, if it is there."""
@@ -130,6 +136,14 @@ class Cache:
         if path.is_dir():
             remove(path)
         partial.replace(path)
+
+    def _check_kept(self, path: Path, size: int) -> None:
+        """PodiumError if a file that was just sealed is not: it would be fetched again for ever."""
+        if not is_sealed(path, size):
+            raise PodiumError(
+                f"the cache {str(self.root)!r} is on a file system that does not keep the modes and times of files: "
+                "set PODIUM_CACHE to a folder on another one"
+            )
 
     def _entry(self, kind: Kind, path: Path) -> Entry | None:
         """None for what is not the cache's, or just went, or (a file) is in the folder of a version."""

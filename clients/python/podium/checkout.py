@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections import defaultdict
+from contextlib import suppress
 from pathlib import Path
 
 from podium.cache import Cache
@@ -31,10 +32,11 @@ def checkout(transport: Transport, cache: Cache, listing: Listing, report: Repor
     sizes = {file.path: file.size_bytes for file in listing.stored}
     folder = cache.version(listing.target.digest, sizes, lambda new: _fill(new, transport, cache, listing, report))
     if listing.external:
+        # What the server says is written out (%r): a log may end in a terminal. Paths have been checked.
         names = ", ".join(f"{file.path} ({file.uri!r})" for file in listing.external[:_SHOWN])
         count = len(listing.external)
         log.warning(
-            "%s: %d external files are not fetched: %s%s",
+            "%r: %d external files are not fetched: %s%s",
             pinned(listing.target),
             count,
             names,
@@ -106,10 +108,16 @@ def _check_room(cache: Cache, files: list[File]) -> None:
     """DiskFull before a download that cannot end, whatever a server says how large its files are."""
     cache.root.mkdir(parents=True, exist_ok=True)
     partials = (cache.partial_path(file.digest) for file in files)
-    needed = sum(file.size_bytes for file in files) - sum(path.stat().st_size for path in partials if path.exists())
+    needed = sum(file.size_bytes for file in files) - sum(map(_size_of, partials))
     free = shutil.disk_usage(cache.root).free
     if needed > free:
         raise DiskFull(f"{needed} bytes are to be fetched, and {cache.root} has room for {free}")
+
+
+def _size_of(path: Path) -> int:
+    with suppress(FileNotFoundError):  # another process may complete it, or prune it
+        return path.stat().st_size
+    return 0
 
 
 def _copy_file(source: Path, target: Path) -> None:

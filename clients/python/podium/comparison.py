@@ -5,7 +5,7 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from podium.errors import InvalidArgument
@@ -37,7 +37,8 @@ def compare(listing: Listing, directory: Path) -> list[Difference]:
 
     crew.run(check, [*listing.stored, *listing.external])
     known = {file.path for file in (*listing.stored, *listing.external)}
-    found += [Difference(path, "extra") for path in _paths(directory) if path not in known]
+    folders = {parent.as_posix() for path in known for parent in PurePosixPath(path).parents}
+    found += [Difference(path, "extra") for path in _paths(directory) if path not in known | folders]
     return sorted(found, key=lambda difference: difference.path)
 
 
@@ -54,7 +55,8 @@ def _problem(file: File, path: Path) -> Literal["missing", "changed"] | None:
 
 
 def _paths(directory: Path) -> Iterator[str]:
-    """The paths of all files; links to folders are not followed."""
-    for folder, _, names in os.walk(directory):
-        for name in names:
+    """The paths of all files, and of links to folders, which are not followed."""
+    for folder, folders, names in os.walk(directory):
+        links = [name for name in folders if (Path(folder) / name).is_symlink()]
+        for name in names + links:
             yield (Path(folder) / name).relative_to(directory).as_posix()

@@ -141,15 +141,14 @@ def _details(call: grpc.Call) -> Iterator[ErrorInfo | BadRequest]:
         if key != DETAILS_KEY:
             continue
         try:
-            status = Status.FromString(value)
+            for packed in Status.FromString(value).details:
+                info, bad = ErrorInfo(), BadRequest()
+                if packed.Unpack(info) and info.domain == DOMAIN:
+                    yield info
+                elif packed.Unpack(bad):
+                    yield bad
         except DecodeError:
             return
-        for packed in status.details:
-            info, bad = ErrorInfo(), BadRequest()
-            if packed.Unpack(info) and info.domain == DOMAIN:
-                yield info
-            elif packed.Unpack(bad):
-                yield bad
 
 
 def _in_our_words(code: StatusCode, message: str, address: str) -> str:

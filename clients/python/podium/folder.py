@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pathspec import GitIgnoreSpec
 
-from podium import paths
 from podium.errors import PushRefused
+from podium.paths import MAX_FILES, MAX_PATHS_BYTES, clash, fault
 
 IGNORE_FILE = ".podiumignore"
 
@@ -80,23 +80,23 @@ class Folder:
             raise PushRefused(f"{path!r} is {kind}, not a file: remove it, or name it in {IGNORE_FILE}")
         _check_name(path)
         self.files.append(SourceFile(path, source, status.st_size, _state(status)))
-        if len(self.files) > paths.MAX_FILES:
-            raise PushRefused(f"there are more than {paths.MAX_FILES} files: pack some together")
+        if len(self.files) > MAX_FILES:
+            raise PushRefused(f"there are more than {MAX_FILES} files: pack some together")
 
     def _check(self, path: Path) -> None:
         """What the files must be together."""
         names = [file.path for file in self.files]
         if not names:
             raise PushRefused(f"{str(path)!r} has no files to push")
-        if both := paths.clash(names):
+        if both := clash(names):
             raise PushRefused(f"{both[0]!r} and {both[1]!r} are the same where case is ignored: rename one")
-        if sum(len(name.encode()) for name in names) > paths.MAX_PATHS_BYTES:
-            raise PushRefused(f"all paths together have more than {paths.MAX_PATHS_BYTES} bytes: shorten them")
+        if sum(len(name.encode()) for name in names) > MAX_PATHS_BYTES:
+            raise PushRefused(f"all paths together have more than {MAX_PATHS_BYTES} bytes: shorten them")
 
 
 def _check_name(path: str) -> None:
-    if fault := paths.fault(path):
-        raise PushRefused(f"the path {path!r} {fault}: {_OTHERWISE}")
+    if wrong := fault(path):
+        raise PushRefused(f"the path {path!r} {wrong}: {_OTHERWISE}")
 
 
 def _read_patterns(path: Path) -> GitIgnoreSpec:

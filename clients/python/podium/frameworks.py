@@ -1,6 +1,7 @@
-"""Which libraries for learning this process has imported, and their versions."""
+"""Which libraries for learning this process has imported, or could import, and their versions."""
 
 import sys
+from contextlib import suppress
 from importlib import metadata
 
 from podium.v1.records_pb2 import Library
@@ -62,6 +63,17 @@ def imported_libraries() -> tuple[Library | None, list[Library]]:
     others = [_library(module, name) for module, name in LIBRARIES.items() if module in sys.modules]
     framework = frameworks[0] if frameworks else None
     return framework, sorted(frameworks[1:] + others, key=lambda library: library.name)
+
+
+def installed_frameworks() -> list[Library]:
+    """The frameworks that could be imported, sorted by name. Only their names are looked up: a scan of all that is installed
+    takes long.
+    """
+    found = []
+    for distribution in sorted(FRAMEWORKS.values()):
+        with suppress(metadata.PackageNotFoundError):
+            found.append(Library(name=distribution, version=str(metadata.version(distribution) or "")))
+    return found
 
 
 def _library(module: str, distribution: str) -> Library:

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
-from podium import paths
 from podium.errors import HostileServer
+from podium.paths import MAX_FILES, clash, fault
+from podium.transfers import Crew
 from podium.transport import Transport
 from podium.v1.resolve_pb2 import Target
 from podium.v1.versions_pb2 import File, ListFilesRequest
@@ -33,8 +34,8 @@ def list_files(transport: Transport, target: Target) -> Listing:
     """All files of a version; HostileServer if they cannot be the files that its digest stands for."""
     request = ListFilesRequest(reference=pinned(target), page_size=_PAGE_SIZE)
     files: list[File] = []
-    while len(files) <= paths.MAX_FILES:
-        page = transport.call(lambda stub: stub.ListFiles, request)
+    while len(files) <= MAX_FILES:
+        page = transport.persist(lambda stub: stub.ListFiles, request, Crew())
         files += page.files
         request.page_token = page.next_page_token
         if not request.page_token:
@@ -60,15 +61,15 @@ def manifest_text(files: Sequence[File]) -> str:
 
 
 def _check(files: Sequence[File], reference: str) -> None:
-    if len(files) > paths.MAX_FILES:
-        raise HostileServer(f"the server lists more than {paths.MAX_FILES} files of {reference}")
+    if len(files) > MAX_FILES:
+        raise HostileServer(f"the server lists more than {MAX_FILES} files of {reference}")
     sizes: dict[str, int] = {}
     for file in files:
-        if fault := paths.fault(file.path):
-            raise HostileServer(f"the server lists the file {file.path!r} of {reference}: the path {fault}")
+        if wrong := fault(file.path):
+            raise HostileServer(f"the server lists the file {file.path!r} of {reference}: the path {wrong}")
         if not file.uri and (not _DIGEST.fullmatch(file.digest) or file.size_bytes < 0):
             raise HostileServer(f"the server lists {file.path!r} of {reference} without a digest and a size")
         if not file.uri and sizes.setdefault(file.digest, file.size_bytes) != file.size_bytes:
             raise HostileServer(f"the server lists {file.path!r} of {reference} with a size that its digest cannot have")
-    if both := paths.clash([file.path for file in files]):
+    if both := clash([file.path for file in files]):
         raise HostileServer(f"the server lists {both[0]!r} and {both[1]!r} of {reference}: no folder can hold both")

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from podium.frameworks import imported_libraries
+from podium.frameworks import imported_libraries, installed_frameworks
 from podium.v1.records_pb2 import Library, Source, VersionRecord
 
 GIT_SECONDS = 10.0
@@ -23,6 +23,8 @@ _OF_A_HOOK = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"}
 def provenance(path: Path, author: str) -> VersionRecord:
     """The record of a push of `path` as far as this process knows it."""
     framework, dependencies = imported_libraries()
+    if framework is None:  # as at the command line: what is there can be told, not which of it made the model
+        dependencies += installed_frameworks()
     runtime = Library(name="python", version=platform.python_version())
     source = git_source(path.resolve()) or git_source(_program_folder())
     return VersionRecord(author=author, source=source, runtime=runtime, framework=framework, dependencies=dependencies)

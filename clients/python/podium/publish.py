@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
-from podium.errors import AlreadyExists, NotFound
+from podium.errors import AlreadyExists, InvalidArgument, NotFound
 from podium.folder import Folder
 from podium.progress import Report
+from podium.transfers import Crew
 from podium.transport import Transport
 from podium.upload import Upload
-from podium.v1.models_pb2 import CreateModelRequest, GetModelRequest
+from podium.v1.models_pb2 import CreateModelRequest, GetModelRequest, Model, VersionStrategy
 from podium.v1.versions_pb2 import RegisterVersionRequest, Version
 
 
@@ -35,7 +36,7 @@ def publish(transport: Transport, folder: Folder, request: RegisterVersionReques
     """
     upload = Upload(transport, request.model, folder.files, report)
     request.files.extend(upload.run())
-    reply = transport.call(lambda stub: stub.RegisterVersion, request)
+    reply = transport.persist(lambda stub: stub.RegisterVersion, request, Crew())
     return Push(
         version=reply.version,
         created=reply.created,
@@ -48,11 +49,25 @@ def publish(transport: Transport, folder: Folder, request: RegisterVersionReques
 
 
 def ensure_model(transport: Transport, request: CreateModelRequest) -> None:
-    """Creates the model unless it is there."""
+    """Creates the model unless it is there; InvalidArgument if that has another strategy or lifecycle than the request names."""
     try:
-        transport.call(lambda stub: stub.GetModel, GetModelRequest(name=request.name))
+        model = _get_model(transport, request.name)
     except NotFound:
         try:
-            transport.call(lambda stub: stub.CreateModel, request)
+            model = transport.call(lambda stub: stub.CreateModel, request).model
         except AlreadyExists:  # somebody else was first
-            return
+            model = _get_model(transport, request.name)
+    _check_same(model, request)
+
+
+def _get_model(transport: Transport, name: str) -> Model:
+    return transport.call(lambda stub: stub.GetModel, GetModelRequest(name=name)).model
+
+
+def _check_same(model: Model, request: CreateModelRequest) -> None:
+    if request.strategy and request.strategy != model.strategy:
+        has = VersionStrategy.Name(model.strategy).rpartition("_")[2].lower()
+        raise InvalidArgument(f"the model {request.name!r} has the strategy {has!r} for good", fields={"strategy": f"is {has!r}"})
+    if request.lifecycle and request.lifecycle != model.lifecycle:
+        has = model.lifecycle
+        raise InvalidArgument(f"the model {request.name!r} has the lifecycle {has!r} for good", fields={"lifecycle": f"is {has!r}"})

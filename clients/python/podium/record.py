@@ -14,21 +14,22 @@ def build_record(
     record: VersionRecord | None,
     *,
     metrics: Mapping[str, float] | Sequence[Metric] | None,
-    params: Mapping[str, Value] | None,
+    params: Mapping[str, Value | None] | None,
     inputs: Sequence[Input],
     parents: Sequence[str | Parent],
     run: Run | str | None,
 ) -> VersionRecord:
     """The whole record; where several say the same thing, the arguments win over `record`, and that over `known`.
 
-    Metrics and params are sorted: their order says nothing, and the same content is to have the same digest.
+    Metrics and params are sorted: their order says nothing, and the same content is to have the same digest. Params that are
+    None, as many of scikit-learn's are, say nothing and are left out.
     """
     built = VersionRecord()
     if record is not None:
         built.CopyFrom(record)
     _add_known(built, known)
     _add_metrics(built, metrics or ())
-    _add_params(built, params or {})
+    _add_params(built, {name: value for name, value in (params or {}).items() if value is not None})
     built.inputs.extend(item for item in inputs if item not in built.inputs)
     built.parents.extend(parent for parent in map(_parent, parents) if parent not in built.parents)
     if run is not None:
@@ -79,19 +80,25 @@ def _metric(name: str, value: float) -> Metric:
 
 def _param(name: str, value: object) -> Param:
     try:
-        match value:
-            case bool():
-                return Param(name=name, bool_value=value)
-            case Integral():
-                return Param(name=name, int_value=int(value))
-            case Real():
-                return Param(name=name, double_value=float(value))
-            case str():
-                return Param(name=name, string_value=value)
-        fault = f"a {type(value).__name__} is neither text nor a number nor a truth value"
+        match _plain(value):
+            case bool(truth):
+                return Param(name=name, bool_value=truth)
+            case Integral() as number:
+                return Param(name=name, int_value=int(number))
+            case Real() as number:
+                return Param(name=name, double_value=float(number))
+            case str(text):
+                return Param(name=name, string_value=text)
+        fault = f"a {type(value).__name__} is neither text nor a number nor a truth value: use str()"
     except ValueError as error:
         fault = str(error)
     raise InvalidArgument(f"the param {name!r}: {fault}", fields={"params": fault})
+
+
+def _plain(value: object) -> object:
+    """A scalar of numpy or of a library like it as Python's own; all else as it is."""
+    item = getattr(value, "item", None)
+    return item() if callable(item) and getattr(value, "shape", None) == () else value
 
 
 def _parent(parent: str | Parent) -> Parent:

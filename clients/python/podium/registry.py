@@ -4,7 +4,6 @@ import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeVar, cast
@@ -82,10 +81,15 @@ class _Page(Protocol):
 
 PagedRequest = TypeVar("PagedRequest", bound=_Paged)
 PageReply = TypeVar("PageReply", bound=_Page)
+Items = TypeVar("Items", bound=Iterable[object])
 
 
 def connect(
-    url: str | None = None, *, actor: str | None = None, timeout: float = DEFAULT_TIMEOUT, cache: Path | None = None
+    url: str | None = None,
+    *,
+    actor: str | None = None,
+    timeout: float = DEFAULT_TIMEOUT,
+    cache: str | os.PathLike[str] | None = None,
 ) -> "Registry":
     """The registry at `url` (`host:port`), else at $PODIUM_URL, else at 127.0.0.1:7070. Nothing is sent yet.
 
@@ -96,7 +100,10 @@ def connect(
 
 
 class Registry:
-    """A Podium server. Threads may share it, and so may forked children. Every method raises PodiumError where it fails.
+    """A Podium server. Threads may share it, and so may forked children.
+
+    What the server, the network or a value is to blame for is a PodiumError; files and folders of this machine that cannot be
+    read or written may be an OSError, and arguments of a wrong type a TypeError.
 
     Where a method takes a reference, that is one of `name:1.4.0`, `name:7`, `name@alias`, `name#stage`, `name@latest` and
     `name@sha256:…`. `at_least` is a position: the answer then shows that position of the history or a later one.
@@ -108,7 +115,7 @@ class Registry:
         *,
         actor: str | None = None,
         timeout: float = DEFAULT_TIMEOUT,
-        cache: Path | None = None,
+        cache: str | os.PathLike[str] | None = None,
     ) -> None:
         self._transport = Transport(url, actor, timeout)
         self._call = self._transport.call
@@ -125,9 +132,9 @@ class Registry:
         """Ends the connection. Another call would make a new one."""
         self._transport.close()
 
-    @cached_property
+    @property
     def cache(self) -> Cache:
-        """The content cache that `pull` uses."""
+        """The content cache that `pull` uses: where none was given, the one that PODIUM_CACHE names at the time."""
         return Cache(self._cache_folder)
 
     def push(
@@ -140,7 +147,7 @@ class Registry:
         stage: str | None = None,
         aliases: Iterable[str] = (),
         metrics: Mapping[str, float] | Sequence[Metric] | None = None,
-        params: Mapping[str, Value] | None = None,
+        params: Mapping[str, Value | None] | None = None,
         labels: Mapping[str, str] | None = None,
         description: str = "",
         inputs: Sequence[Input] = (),
@@ -157,10 +164,10 @@ class Registry:
         """Registers the file or folder at `path` as a version of the model, of which only new bytes are sent.
 
         `stage` is the first stage (None: the lifecycle's initial one, "": none). `record` may say all that a VersionRecord
-        can; the arguments win over it, and what is known anyway (git, user, Python, imported frameworks) fills the rest.
-        `strategy` and `lifecycle` matter only where the model is created, which `create=False` forbids. Files that
-        .podiumignore names (in gitignore's syntax) stay out, links are followed. PushRefused names a file that cannot be
-        pushed.
+        can; the arguments win over it, and what is known anyway (git, user, Python, frameworks) fills the rest. Params that
+        are None are left out, numpy's scalars are numbers. `strategy` and `lifecycle` are those of the model that is created
+        (`create=False` forbids that); InvalidArgument if it is there and has others. Files that .podiumignore names (in
+        gitignore's syntax) stay out, links are followed. PushRefused names a file that cannot be pushed.
         """
         folder = Folder(Path(path))
         request = RegisterVersionRequest(
@@ -170,14 +177,14 @@ class Registry:
                 record,
                 metrics=metrics,
                 params=params,
-                inputs=inputs,
-                parents=parents,
+                inputs=_several("inputs", inputs),
+                parents=_several("parents", parents),
                 run=run,
             ),
             version=version,
             bump=_number(VersionBump, bump),
             stage=stage,
-            aliases=aliases,
+            aliases=_several("aliases", aliases),
             description=description,
             labels=labels,
             reason=reason,
@@ -210,14 +217,15 @@ class Registry:
     def verify(self, reference: str, directory: str | os.PathLike[str]) -> list[Difference]:
         """What in a directory is not as in the version, byte for byte; empty if all is.
 
-        If that is a folder of the cache, the next pull replaces what differs.
+        If that is the version's folder in the cache, the next pull replaces what differs.
         """
-        folder = Path(directory)
-        differences = compare(self._listing(reference), folder)
-        if self.cache.root in folder.resolve().parents:
+        folder, listing = Path(directory), self._listing(reference)
+        differences = compare(listing, folder)
+        if folder.resolve() == self.cache.version_path(listing.target.digest):
             for difference in differences:
-                with suppress(OSError):
-                    break_seal(folder / difference.path)
+                if difference.problem == "changed":  # a pull sees by itself what is missing or extra
+                    with suppress(OSError):
+                        break_seal(folder / difference.path)
         return differences
 
     def resolve(self, reference: str, *, for_serving: bool = False, at_least: str = "") -> Target:
@@ -352,7 +360,7 @@ class Registry:
             model=Model(name=name, description=description, etag=etag),
             update_mask=_mask(description),
             set_labels=labels,
-            remove_labels=remove_labels,
+            remove_labels=_several("remove_labels", remove_labels),
             request_id=_new_id(),
         )
         return self._call(lambda stub: stub.UpdateModel, request).model
@@ -372,7 +380,7 @@ class Registry:
             version=Version(description=description, etag=etag),
             update_mask=_mask(description),
             set_labels=labels,
-            remove_labels=remove_labels,
+            remove_labels=_several("remove_labels", remove_labels),
             request_id=_new_id(),
         )
         return self._call(lambda stub: stub.UpdateVersion, request).version
@@ -446,6 +454,13 @@ class Registry:
 
 def _new_id() -> str:
     return uuid.uuid4().hex
+
+
+def _several(name: str, items: Items) -> Items:
+    """The items; InvalidArgument for a text, which would be taken letter by letter."""
+    if isinstance(items, str):
+        raise InvalidArgument(f"{name} is a list: [{items!r}]", fields={name: "is a text, not a list"})
+    return items
 
 
 def _number(enum: "EnumTypeWrapper", word: str | None) -> Any:

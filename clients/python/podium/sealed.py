@@ -26,8 +26,8 @@ def seal(path: Path) -> None:
 
 
 def break_seal(path: Path) -> None:
-    """Marks a file that was found damaged, and all links to it, so that the next pull replaces it."""
-    os.utime(path)
+    """Marks a file that was found damaged, and all hard links to it, so that the next pull replaces it."""
+    os.utime(path, follow_symlinks=False)
 
 
 def is_sealed(path: Path, size: int) -> bool:

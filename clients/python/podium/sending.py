@@ -32,7 +32,7 @@ class Lane:
     def find_missing(self, blobs: list[BlobSpec]) -> list[MissingBlob]:
         """Those that the server does not have, and about how much of each it does have."""
         request = FindMissingBlobsRequest(model=self.model, blobs=blobs)
-        return list(self.transport.call(lambda stub: stub.FindMissingBlobs, request).missing)
+        return list(self.transport.persist(lambda stub: stub.FindMissingBlobs, request, self.crew).missing)
 
 
 class Sending:

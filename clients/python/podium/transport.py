@@ -6,14 +6,14 @@ import os
 import re
 import socket
 from collections.abc import Callable, Generator, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import NamedTuple, TypeVar
 
 import grpc
 
 from podium.errors import InvalidArgument, PodiumError, from_status
 from podium.forks import turns
-from podium.transfers import Crew
+from podium.transfers import Crew, Patience
 from podium.v1.artifacts_pb2 import DownloadArtifactRequest, UploadBlobResponse
 from podium.v1.registry_service_pb2 import DESCRIPTOR
 from podium.v1.registry_service_pb2_grpc import RegistryServiceStub
@@ -98,21 +98,29 @@ class Transport:
         """One unary call: `call(lambda stub: stub.GetModel, request)`."""
         with turns.calling():
             connection = self._connect()
-            try:
+            with _errors_as_ours(connection):
                 return method(connection.stub)(request, timeout=self.timeout, metadata=self._metadata)
-            except grpc.RpcError as error:
-                raise from_status(error, connection.address) from None
+
+    def persist(
+        self,
+        method: "Callable[[RegistryServiceStub], grpc.UnaryUnaryMultiCallable[Request, Reply]]",
+        request: Request,
+        crew: Crew,
+    ) -> Reply:
+        """A call amid a push or pull: it waits for a server that is away as long as the streams beside it do."""
+        reply: Reply = crew.attempts(Patience(self.timeout))(self.call, method, request)
+        return reply
 
     def download(self, request: DownloadArtifactRequest, crew: Crew) -> Generator[bytes]:
         """The serialized messages of one download. Close it when done."""
         with turns.calling():
             connection = self._connect()
-            call = connection.download(request, timeout=STREAM_SECONDS, metadata=self._metadata)
+            with _errors_as_ours(connection):
+                call = connection.download(request, timeout=STREAM_SECONDS, metadata=self._metadata)
             with crew.stoppable(call.cancel), turns.cancelled_by_forks(call.cancel):
                 try:
-                    yield from call
-                except grpc.RpcError as error:
-                    raise from_status(error, connection.address) from None
+                    with _errors_as_ours(connection):
+                        yield from call
                 finally:
                     call.cancel()
 
@@ -120,14 +128,14 @@ class Transport:
         """One upload of these serialized messages."""
         with turns.calling():
             connection = self._connect()
-            call = connection.upload.future(messages, timeout=STREAM_SECONDS, metadata=self._metadata)
+            with _errors_as_ours(connection):
+                call = connection.upload.future(messages, timeout=STREAM_SECONDS, metadata=self._metadata)
             with crew.stoppable(call.cancel), turns.cancelled_by_forks(call.cancel):
                 try:
-                    return call.result()
+                    with _errors_as_ours(connection):
+                        return call.result()
                 except grpc.FutureCancelledError:
                     raise PodiumError("the upload was interrupted", code=grpc.StatusCode.CANCELLED) from None
-                except grpc.RpcError as error:
-                    raise from_status(error, connection.address) from None
                 finally:
                     call.cancel()
 
@@ -170,6 +178,18 @@ def _check_actor(actor: str) -> str:
     if not re.fullmatch(f"[ -~]{{1,{MAX_ACTOR_BYTES}}}", actor):
         raise InvalidArgument(f"{actor!r} cannot be an actor: 1 to {MAX_ACTOR_BYTES} printable ASCII characters")
     return actor
+
+
+@contextmanager
+def _errors_as_ours(connection: Connection) -> Iterator[None]:
+    try:
+        yield
+    except grpc.RpcError as error:
+        raise from_status(error, connection.address) from None
+    except ValueError as error:  # so says grpc that another thread has closed the channel
+        if not str(error).startswith("Cannot invoke RPC"):
+            raise
+        raise PodiumError("the connection was closed meanwhile", reason="CANCELLED", code=grpc.StatusCode.CANCELLED) from None
 
 
 def _open(address: str) -> Connection:

@@ -12,6 +12,8 @@ from podium.v1.aliases_pb2 import Alias
 if TYPE_CHECKING:
     from podium import Registry
 
+MAX_DIGITS = 18  # of a number
+
 _COLUMNS: tuple[Column[Alias], ...] = (
     Column("ALIAS", lambda alias: alias.alias),
     Column("VERSION", numbered),
@@ -74,7 +76,7 @@ def list_aliases(session: Session, /, name: str) -> None:
 def _number(registry: "Registry", name: str, version: str | None) -> int | None:
     if version is None:
         return None
-    if version.isdecimal():
+    if version.isdecimal() and len(version) <= MAX_DIGITS:
         return int(version)
-    target = registry.resolve(name + (version if version[0] in "@#" else f":{version}"))
-    return target.number
+    sign = "" if version.startswith(("@", "#")) else ":"
+    return registry.resolve(f"{name}{sign}{version}").number

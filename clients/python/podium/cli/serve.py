@@ -2,6 +2,8 @@
 
 import click
 
+from podium.cli.session import Session, pass_session
+
 
 @click.command
 @click.option("--data", metavar="DIR", default="./podium-data", show_default=True, help="Where everything is kept.")
@@ -9,8 +11,11 @@ import click
 @click.option("--insecure-listen", metavar="HOST:PORT", help="Any address: whoever reaches it may do everything.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="How much stderr tells.  [info]")
 @click.option("--grace", metavar="SECONDS", type=float, help="How long transfers may go on at the end.  [30]")
-def serve(**options: object) -> None:
+@pass_session
+def serve(session: Session, /, **options: object) -> None:
     """Run a server until Ctrl-C or SIGTERM. One line on stdout says when it is ready, and where."""
+    if session.json:
+        raise click.UsageError("serve has no --json: its one line is for whoever waits until it is ready")
     if options["listen"] and options["insecure_listen"]:
         raise click.UsageError("--listen and --insecure-listen exclude each other")
     try:
