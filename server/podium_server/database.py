@@ -33,7 +33,7 @@ _PRAGMAS = {
     "cache_size": -65536,
     "temp_store": "memory",  # the journal of savepoints
     "mmap_size": 0,
-    "wal_autocheckpoint": 4000,
+    "wal_autocheckpoint": 16000,
     "busy_timeout": 30_000,
 }
 
