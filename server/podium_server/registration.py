@@ -6,7 +6,8 @@ written before as well, in pieces, by the digest of their manifest, so that no m
 
 import asyncio
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
+from itertools import chain
 from typing import NamedTuple
 
 from podium.v1 import versions_pb2 as pb
@@ -17,7 +18,7 @@ from podium.v1.records_pb2 import VersionRecord
 from podium_server import records, tables
 from podium_server.database import Row
 from podium_server.errors import BlobsMissing, InvalidArgument
-from podium_server.ledger import Caller, Ledger, Transaction
+from podium_server.ledger import MAX_ROWS, Caller, Ledger, Transaction
 from podium_server.lifecycles import Lifecycles
 from podium_server.limits import MAX_REGISTERED_ALIASES, check_count, check_description, check_labels, check_reason
 from podium_server.manifests import check_files, manifest_digest
@@ -79,11 +80,11 @@ class Registration:
         model = live_model(tx, request.model)
         if content is None:
             content = _with_parents(tx, request, digest)
+        # The record's digest pins the manifest's, which is in it. The plus keeps the planner from walking the model's versions.
         existing = get(
             tx, tables.Version,
-            "model_id = ? AND digest = ? AND record_digest = ? AND (? = '' OR version = ?) AND deleted_at IS NULL "
-            "ORDER BY number DESC LIMIT 1",
-            model.id, content.manifest_digest, content.record_digest, request.version, request.version,
+            "record_digest = ? AND +model_id = ? AND (? = '' OR version = ?) AND deleted_at IS NULL ORDER BY number DESC LIMIT 1",
+            content.record_digest, model.id, request.version, request.version,
         )  # fmt: skip
         if existing is not None:
             return self._again(tx, request, model, existing)
@@ -219,7 +220,21 @@ def _name(tx: Transaction, request: pb.RegisterVersionRequest, model: tables.Mod
 
 
 def _add_files(tx: Transaction, digest: str, files: Sequence[pb.ManifestFile]) -> None:
-    tx.many(_ADD_FILE, [(digest, file.path, file.digest, file.size_bytes) for file in files])
+    for start in range(0, len(files), MAX_ROWS):
+        few = files[start : start + MAX_ROWS]
+        values = chain.from_iterable((file.path, file.digest, file.size_bytes) for file in few)
+        tx.run(_add_statement(len(few)), *values, digest)
+
+
+@cache
+def _add_statement(count: int) -> str:
+    """Adds that many files to a manifest, as far as their blobs are there and have their sizes."""
+    return (
+        f"WITH given (path, digest, size_bytes) AS (VALUES {', '.join(['(?, ?, ?)'] * count)}) "
+        "INSERT INTO manifest_file (manifest_digest, path, digest, size_bytes) "
+        "SELECT ?, given.path, blob.digest, blob.size_bytes FROM given JOIN blob USING (digest, size_bytes) "
+        f"WHERE {PRESENT} ON CONFLICT DO NOTHING"
+    )
 
 
 def _add_external(tx: Transaction, rows: Sequence[Row]) -> None:

@@ -121,7 +121,6 @@ class ManifestFile(Table):
     class Meta:
         primary_key = CompositeKey("manifest_digest", "path")
         without_rowid = True
-        indexes = ((("digest",), False),)
 
 
 class ExternalFile(Table):
@@ -147,7 +146,7 @@ class Version(Table):
     owner = ForeignKeyField(Model, column_name="model_id", index=False)
     number = BigIntegerField()
     version = TextField()
-    digest = ForeignKeyField(Manifest, column_name="digest", object_id_name="manifest_digest")
+    digest = ForeignKeyField(Manifest, column_name="digest", index=False, object_id_name="manifest_digest")
     record_digest = ForeignKeyField(Record, column_name="record_digest", object_id_name="record_id")
     file_count = IntegerField()
     size_bytes = BigIntegerField()
@@ -166,7 +165,6 @@ class Version(Table):
         indexes = (
             (("owner", "number"), True),
             (("owner", "version"), True),
-            (("owner", "digest", "record_digest", "number"), False),
             (("owner", "digest", "number"), False),
             (("owner", "stage", "stage_entered", "number"), False),
         )
