@@ -107,7 +107,7 @@ class Sending:
         yield header_frame(UploadBlobHeader(model=self._lane.model, digest=self._digest, size_bytes=size, offset=offset))
         piece = memoryview(bytearray(min(CHUNK_BYTES, size)))
         try:
-            if self._streams > 1:
+            if offset or self._streams > 1:  # somebody else, or who was cut off a moment ago, may still have the lease
                 self._lane.crew.pause(REFUSAL_SECONDS)
             with self._file.source.open("rb", buffering=0) as file:
                 file.seek(offset)
