@@ -28,8 +28,8 @@ MODELS = ["risk/fraud", "churn", "search/rank"]
 ALIASES = ["champion", "challenger"]
 STAGES = ["development", "staging", "production", "archived"]
 CHUNK = 1 << 20
-# What a crash may cost of an upload: what the server keeps unsynced at most (32 MiB), and what is on its way to it.
-MAX_RESENT_BYTES = 48 << 20
+# What a crash may cost of an upload: what the server keeps unsynced at most (8 MiB), and what is on its way to it.
+MAX_RESENT_BYTES = 16 << 20
 SECONDS = 60
 EMPTY = f"sha256:{hashlib.sha256().hexdigest()}"
 
