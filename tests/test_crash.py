@@ -16,6 +16,7 @@ import apsw
 import grpc
 import podium_server
 import pytest
+from backups import back_up
 from conftest import RunningServer
 from grpc import StatusCode
 from podium.v1.registry_service_pb2_grpc import RegistryServiceStub
@@ -303,14 +304,6 @@ def test_a_history_cut_under_running_servers(start_server, tmp_path, refused):
         Replay(read_events(server.stub)).agree(server.stub)
         server.stop()
         assert "Traceback" not in server.output()
-
-
-def back_up(source: Path, target: Path) -> None:
-    """Makes one database equal another, in one transaction."""
-    with closing(apsw.Connection(str(source))) as read, closing(apsw.Connection(str(target))) as written:
-        written.set_busy_timeout(SECONDS * 1_000)
-        with written.backup("main", read, "main") as copying:
-            copying.step()
 
 
 def test_a_newer_schema_is_refused_in_one_line(start_server, tmp_path):

@@ -67,6 +67,8 @@ def test_every_limit_is_told():
         max_request_id_bytes=128,
         max_actor_bytes=256,
         max_transfers=256,
+        max_watch_filters=1_000,
+        max_watches=10_000,
     )
     assert len(told.ListFields()) == len(Limits.DESCRIPTOR.fields)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import resource
 import signal
 import socket
 import sys
@@ -21,6 +22,7 @@ from podium_server.blobs.errors import StoreError
 from podium_server.database import open_database
 from podium_server.errors import PodiumError
 from podium_server.events import Events
+from podium_server.feed import Feed
 from podium_server.handlers import Handlers
 from podium_server.info import Info
 from podium_server.ledger import Ledger
@@ -38,6 +40,7 @@ from podium_server.stages import Stages
 from podium_server.tailer import Tailer
 from podium_server.versions import Versions
 from podium_server.view import View, load
+from podium_server.watch import Watch
 
 log = logging.getLogger("podium_server")
 
@@ -72,6 +75,7 @@ async def serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     _check_free(settings.listen)
+    _allow_connections()
     settings.data.mkdir(parents=True, exist_ok=True)
     database = open_database(settings.data)
     reads = ThreadPoolExecutor(READ_THREADS, "read")
@@ -79,7 +83,8 @@ async def serve(settings: Settings) -> None:
     async def read(question: Callable[[Reader], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(reads, lambda: database.read(lambda: question(database)))
 
-    view = View(database.read(lambda: load(database)), read)
+    feed = Feed()
+    view = View(database.read(lambda: load(database)), feed, read)
     ledger = Ledger(database, view)
     tailer = Tailer(database, view, ledger)
     url = (settings.data / "blobs").resolve().as_uri()
@@ -98,6 +103,7 @@ async def serve(settings: Settings) -> None:
         Stages(ledger, lifecycles, references),
         Aliases(database, ledger, references),
         Events(database),
+        Watch(view, feed, settings.heartbeat_seconds, reads, read),
         Info(database, view, lifecycles, store, url.partition(":")[0]),
     )
     server = grpc.aio.server(options=OPTIONS)
@@ -109,6 +115,7 @@ async def serve(settings: Settings) -> None:
     await stopping.wait()
     log.info("stopping: calls under way have %g s", settings.grace_seconds)
     await healthy.enter_graceful_shutdown()
+    feed.close()
     await server.stop(settings.grace_seconds)
     await artifacts.close()
     tailer.close()
@@ -124,6 +131,12 @@ async def _add_companions(server: grpc.aio.Server) -> health.aio.HealthServicer:
     for name in ("", SERVICE.full_name):
         await healthy.set(name, health_pb2.HealthCheckResponse.SERVING)
     return healthy
+
+
+def _allow_connections() -> None:
+    """Lets this process have as many connections open as the system allows: the default is for programs that use select(2)."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _check_free(address: str) -> None:

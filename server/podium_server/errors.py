@@ -115,3 +115,7 @@ class NotCaughtUp(PodiumError):
 
 class StorageUnavailable(PodiumError):
     status, reason = StatusCode.UNAVAILABLE, "STORAGE_UNAVAILABLE"
+
+
+class Stopping(PodiumError):
+    status, reason = StatusCode.UNAVAILABLE, "STOPPING"

@@ -1,15 +1,18 @@
 """Events: ListEvents."""
 
+from collections.abc import Iterable
+from typing import Any, cast
+
 from podium.v1 import events_pb2 as pb
 
 from podium_server import tables
 from podium_server.database import Database
 from podium_server.errors import InvalidArgument, PositionUnknown
-from podium_server.history import nonce_at
+from podium_server.history import Event, nonce_at
 from podium_server.ledger import Caller
 from podium_server.limits import check_count, check_line
 from podium_server.paging import Page
-from podium_server.positions import Position, parse_position
+from podium_server.positions import parse_position
 from podium_server.references import live_model
 
 _KINDS = frozenset(pb.EventKind.values()) - {pb.EVENT_KIND_UNSPECIFIED}
@@ -24,18 +27,19 @@ class Events:
     def ListEvents(self, request: pb.ListEventsRequest, _caller: Caller) -> pb.ListEventsResponse:
         """See the contract."""
         page = Page(request, int, int)
-        event = tables.Event
-        place = (event.revision, event.ordinal)
-        query = event.select().limit(page.size + 1)
+        row = tables.Event
+        place = (row.revision, row.ordinal)
+        query = row.select().limit(page.size + 1)
         query = query.order_by(*(column.desc() for column in place) if request.newest_first else place)
         if page.after:
             revision, ordinal = page.after
-            later = (event.revision == revision) & (event.ordinal > ordinal) | (event.revision > revision)
-            earlier = (event.revision == revision) & (event.ordinal < ordinal) | (event.revision < revision)
+            later = (row.revision == revision) & (row.ordinal > ordinal) | (row.revision > revision)
+            earlier = (row.revision == revision) & (row.ordinal < ordinal) | (row.revision < revision)
             query = query.where(earlier if request.newest_first else later)
         for condition in self._conditions(request.filter):
             query = query.where(condition)
-        events, token = page.cut(((row.revision, row.ordinal), _message(row)) for row in query)
+        found = (Event(*row) for row in cast("Iterable[tuple[Any, ...]]", query.tuples()))
+        events, token = page.cut(((event.revision, event.ordinal), event.to_proto()) for event in found)
         return pb.ListEventsResponse(events=events, next_page_token=token)
 
     def _conditions(self, wanted: pb.EventFilter) -> list[object]:
@@ -57,12 +61,3 @@ class Events:
                 raise PositionUnknown("this registry's history does not have that position", field="filter.after")
             conditions.append(event.revision > position.revision)
         return conditions
-
-
-def _message(row: tables.Event) -> pb.Event:
-    position = Position(row.revision, bytes(row.nonce))
-    return row.to_proto(pb.Event, position=str(position), before=_state(row.before), after=_state(row.after))
-
-
-def _state(content: bytes | None) -> pb.EventState | None:
-    return None if content is None else pb.EventState.FromString(content)

@@ -57,7 +57,7 @@ class Handlers:
         if method.server_streaming:
             # grpcio loses a pool thread for good each time a client cancels a plain generator.
             assert inspect.isasyncgenfunction(implementation), method.name
-            return grpc.unary_stream_rpc_method_handler(self._download(method.name, implementation, request))
+            return grpc.unary_stream_rpc_method_handler(self._stream(method.name, implementation, request))
         if not inspect.iscoroutinefunction(implementation):
             implementation = self._on_pool(implementation)
         return grpc.unary_unary_rpc_method_handler(self._unary(method.name, implementation, request))
@@ -103,9 +103,8 @@ class Handlers:
 
         return call
 
-    def _download(
-        self, name: str, implementation: Callable[..., AsyncIterator[bytes]], message: type[Message]
-    ) -> Callable[..., Any]:
+    def _stream(self, name: str, implementation: Callable[..., AsyncIterator[bytes]], message: type[Message]) -> Callable[..., Any]:
+        # Each that streams has an `at_least`.
         async def call(raw: bytes, context: Context) -> AsyncIterator[bytes]:
             try:
                 request = _decode(message, raw)

@@ -1,9 +1,15 @@
-"""Reads the log: what was committed after a position, in order."""
+"""Reads the log: what was committed after a position, in order, and what its events are as messages."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
+from podium.v1 import events_pb2 as pb
+
 from podium_server.positions import Position
-from podium_server.rows import Reader
+from podium_server.rows import Reader, timestamp
+
+REFERENCE_KINDS = frozenset({pb.EVENT_KIND_ALIAS, pb.EVENT_KIND_STAGE, pb.EVENT_KIND_LATEST})
+PIECE_EVENTS = 256
 
 
 class Event(NamedTuple):
@@ -26,6 +32,29 @@ class Event(NamedTuple):
     after: bytes | None
     nonce: bytes
 
+    def to_proto(self) -> pb.Event:
+        """The message, with all there is to say."""
+        gone = self.after is None and self.kind in REFERENCE_KINDS
+        return pb.Event(
+            revision=self.revision,
+            ordinal=self.ordinal,
+            position=str(Position(self.revision, self.nonce)),
+            time=timestamp(self.time),
+            kind=self.kind,  # type: ignore[arg-type]  # enums are ints here
+            model=self.model,
+            model_uid=self.model_uid,
+            name=self.name,
+            actor=self.actor,
+            peer=self.peer,
+            request_id=self.request_id,
+            reason=self.reason,
+            text=self.text,
+            rollback=self.rollback,
+            before=_state(self.before),
+            after=_state(self.after),
+            absence=pb.ABSENCE_GONE if gone else pb.ABSENCE_UNSPECIFIED,
+        )
+
 
 class Revision(NamedTuple):
     """One committed mutation."""
@@ -34,8 +63,10 @@ class Revision(NamedTuple):
     events: list[Event]
 
 
-_COLUMNS = ", ".join(f'"{name}"' for name in Event._fields)
-_AFTER = f"SELECT {_COLUMNS} FROM event WHERE revision > ? ORDER BY revision, ordinal"
+COLUMNS = ", ".join(f'"{name}"' for name in Event._fields)
+_AFTER = f"SELECT {COLUMNS} FROM event WHERE revision > ? ORDER BY revision, ordinal"
+
+_ONE = f"SELECT {COLUMNS} FROM event WHERE revision = ? ORDER BY ordinal"
 
 
 def nonce_at(reader: Reader, revision: int) -> bytes | None:
@@ -51,10 +82,29 @@ def read_since(reader: Reader, known: Position) -> list[Revision] | None:
     """The revisions after a known position; None if the database's history does not have that position: it was cut."""
     if nonce_at(reader, known.revision) != known.nonce:
         return None
+    return _revisions(reader.all(_AFTER, known.revision))
+
+
+def read_piece(reader: Reader, known: Position) -> list[Revision] | None:
+    """As `read_since`, but only the next few: none if there are no more."""
+    if nonce_at(reader, known.revision) != known.nonce:
+        return None
+    revisions = _revisions(reader.all(f"{_AFTER} LIMIT {PIECE_EVENTS}", known.revision))
+    if sum(len(revision.events) for revision in revisions) < PIECE_EVENTS:
+        return revisions
+    # The last one may have more events than were read.
+    return revisions[:-1] or _revisions(reader.all(_ONE, known.revision + 1))
+
+
+def _revisions(rows: Iterable[tuple[object, ...]]) -> list[Revision]:
     revisions: list[Revision] = []
-    for row in reader.all(_AFTER, known.revision):
-        event = Event(*row)
+    for row in rows:
+        event = Event(*row)  # type: ignore[arg-type]  # the columns are its fields
         if event.ordinal == 0:
             revisions.append(Revision(Position(event.revision, event.nonce), []))
         revisions[-1].events.append(event)
     return revisions
+
+
+def _state(content: bytes | None) -> pb.EventState | None:
+    return None if content is None else pb.EventState.FromString(content)

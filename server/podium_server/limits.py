@@ -42,6 +42,8 @@ MAX_ARCHIVED = 1_000
 MAX_REQUEST_ID_BYTES = 128
 MAX_ACTOR_BYTES = 256
 MAX_TRANSFERS = 256
+MAX_WATCH_FILTERS = 1_000
+MAX_WATCHES = 10_000
 
 DEFAULT_PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1_000
@@ -87,6 +89,8 @@ def limits() -> Limits:
         max_request_id_bytes=MAX_REQUEST_ID_BYTES,
         max_actor_bytes=MAX_ACTOR_BYTES,
         max_transfers=MAX_TRANSFERS,
+        max_watch_filters=MAX_WATCH_FILTERS,
+        max_watches=MAX_WATCHES,
     )
 
 

@@ -53,13 +53,14 @@ class Resolve:
 
     async def _find(self, text: str) -> Entry:
         reference = parse_reference(text)
-        if reference.model not in self._view.models:
+        model = self._view.models.get(reference.model)
+        if model is None:
             raise ModelNotFound(f"there is no model {reference.model}", model=reference.model)
         if reference.kind in ("alias", "stage"):
             raise not_found(reference)
         kept = self._kept.get(text)
         history = self._view.history
-        if kept is None or kept.history != history or self._view.changed(reference.model) > kept.revision:
+        if kept is None or kept.history != history or model.changed > kept.revision:
             kept = await self._read(lambda reader: self._load(reader, reference, history))
             self._kept[text] = kept
             if len(self._kept) > KEPT_ENTRIES:

@@ -17,6 +17,7 @@ class Settings:
     insecure: bool = False
     log_level: str = "info"
     grace_seconds: float = 30.0
+    heartbeat_seconds: float = 10.0
 
     @classmethod
     def parse(cls, arguments: list[str] | None = None) -> "Settings":
@@ -30,8 +31,16 @@ class Settings:
         where.add_argument("--insecure-listen", metavar="HOST:PORT", help="any address, open to all who reach it")
         parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
         parser.add_argument("--grace", type=float, default=30.0, metavar="SECONDS", help="for transfers at the end")
+        parser.add_argument("--heartbeat", type=float, default=10.0, metavar="SECONDS", help="the longest silence of a watch")
         given = parser.parse_args(arguments)
-        settings = cls(given.data, given.insecure_listen or given.listen, bool(given.insecure_listen), given.log_level, given.grace)
+        settings = cls(
+            given.data,
+            given.insecure_listen or given.listen,
+            bool(given.insecure_listen),
+            given.log_level,
+            given.grace,
+            given.heartbeat,
+        )
         try:
             settings.check()
         except InvalidArgument as error:
@@ -39,10 +48,12 @@ class Settings:
         return settings
 
     def check(self) -> None:
-        """Refuses an address that is none, or that others can reach without having been asked to."""
+        """Refuses what cannot be, and an address that others can reach without having been asked to."""
         host, _, port = self.listen.rpartition(":")
         if not host or not port.isdigit() or int(port) > 65535:
             raise InvalidArgument(f"{self.listen!r} is not HOST:PORT")
+        if not 0.01 <= self.heartbeat_seconds <= 3600:
+            raise InvalidArgument("--heartbeat is from 0.01 to 3600 seconds")
         if not self.insecure and not _is_loopback(host.strip("[]")):
             raise InvalidArgument(f"{host} can be reached by others and there is no access control yet: use --insecure-listen")
 

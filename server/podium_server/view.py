@@ -1,6 +1,7 @@
 """What is true now, in memory: the target of every movable reference at one known revision, as the bytes of its reply.
 
-Only the event loop's thread reads and advances it. Other threads hand it revisions, in order and without gaps.
+Only the event loop's thread reads and advances it. Other threads hand it revisions, in order and without gaps. The feed, which
+watches read, gets each revision together with the view, so that a snapshot and what follows it fit together.
 """
 
 import asyncio
@@ -12,7 +13,9 @@ from podium.v1.events_pb2 import EventKind, EventState
 from podium.v1.resolve_pb2 import ResolveVersionResponse, Target
 
 from podium_server.errors import NotCaughtUp, PositionUnknown
+from podium_server.feed import Feed
 from podium_server.history import Event, Revision, nonce_at
+from podium_server.names import LATEST
 from podium_server.positions import Position, parse_position
 from podium_server.rows import Reader
 
@@ -21,6 +24,13 @@ REMEMBERED_POSITIONS = 10_000
 
 _SIGNS: dict[int, str] = {EventKind.EVENT_KIND_ALIAS: "@", EventKind.EVENT_KIND_STAGE: "#", EventKind.EVENT_KIND_LATEST: "@"}
 _TARGETS = "SELECT m.name, r.kind, r.name, r.target FROM reference r JOIN model m ON m.id = r.model_id WHERE m.deleted_at IS NULL"
+
+
+def reference_kind(selector: str) -> EventKind:
+    """The kind of the reference whose text ends with this: `@alias`, `#stage` or `@latest`."""
+    if selector[0] == "#":
+        return EventKind.EVENT_KIND_STAGE
+    return EventKind.EVENT_KIND_LATEST if selector[1:] == LATEST else EventKind.EVENT_KIND_ALIAS
 
 
 class Entry(NamedTuple):
@@ -36,32 +46,45 @@ class Entry(NamedTuple):
         return cls(ResolveVersionResponse(target=target).SerializeToString(), target.servable, tuple(target.warnings))
 
 
+class KnownModel:
+    """A model: its uid, what its references mean, by `@alias`, `#stage` or `@latest`, and the revision of its last change."""
+
+    __slots__ = ("changed", "entries", "uid")
+
+    def __init__(self, uid: str) -> None:
+        self.uid = uid
+        self.entries: dict[str, Entry] = {}
+        self.changed = 0
+
+
 class Snapshot(NamedTuple):
     """Everything a view holds, at one position."""
 
     position: Position
-    models: dict[str, str]
-    entries: dict[str, Entry]
+    models: dict[str, KnownModel]
 
 
 def load(reader: Reader) -> Snapshot:
     """Reads a snapshot; the reader must be within one transaction."""
     head = reader.one("SELECT revision, nonce FROM head")
     assert head is not None
-    models = reader.all("SELECT name, uid FROM model WHERE deleted_at IS NULL")
-    entries = {
-        f"{model}{_SIGNS[kind]}{name}": Entry.of(Target.FromString(target)) for model, kind, name, target in reader.all(_TARGETS)
-    }
-    return Snapshot(Position(*head), dict(models), entries)
+    models = {name: KnownModel(uid) for name, uid in reader.all("SELECT name, uid FROM model WHERE deleted_at IS NULL")}
+    for model, kind, name, target in reader.all(_TARGETS):
+        models[model].entries[_SIGNS[kind] + name] = Entry.of(Target.FromString(target))
+    return Snapshot(Position(*head), models)
 
 
 class View:
     """The movable references of the registry at `position`; `history` is another number whenever history was cut."""
 
     def __init__(
-        self, snapshot: Snapshot, read: Callable[[Callable[[Reader], list[bytes | None]]], Awaitable[list[bytes | None]]]
+        self,
+        snapshot: Snapshot,
+        feed: Feed,
+        read: Callable[[Callable[[Reader], list[bytes | None]]], Awaitable[list[bytes | None]]],
     ) -> None:
         self._loop = asyncio.get_running_loop()
+        self._feed = feed
         self._read = read
         self._posting = threading.Lock()
         self.posted = snapshot.position
@@ -89,15 +112,15 @@ class View:
 
     def entry(self, reference: str) -> Entry | None:
         """What a movable reference means, None if nothing."""
-        return self._entries.get(reference)
+        cut = reference.find("@")
+        if cut < 0:
+            cut = reference.find("#")
+        model = self.models.get(reference[:cut])
+        return None if model is None else model.entries.get(reference[cut:])
 
-    def changed(self, model: str) -> int:
-        """The revision at which a version of the model last changed or came, as far as this view saw it."""
-        return self._changed.get(model, 0)
-
-    async def reach(self, text: str) -> None:
+    async def reach(self, text: str, field: str = "at_least") -> None:
         """Returns once this view shows the position; raises PositionUnknown or, after two seconds, NotCaughtUp."""
-        wanted = parse_position(text)
+        wanted = parse_position(text, field)
         if self._nonces.get(wanted.revision) == wanted.nonce:
             return
         history, shown = self.history, self.position
@@ -117,10 +140,9 @@ class View:
     def _install(self, snapshot: Snapshot) -> None:
         self.history += 1
         self.models = snapshot.models
-        self._entries = snapshot.entries
         self._nonces: dict[int, bytes] = {}
-        self._changed: dict[str, int] = {}
         self._arrive(snapshot.position)
+        self._feed.restart(snapshot.position)
         self._wake()
 
     def _apply(self, revisions: list[Revision]) -> None:
@@ -128,6 +150,7 @@ class View:
             for event in revision.events:
                 self._fold(event)
             self._arrive(revision.position)
+        self._feed.publish(revisions)
         self._wake()
 
     def _wake(self) -> None:
@@ -141,12 +164,12 @@ class View:
         self._nonces.pop(position.revision - REMEMBERED_POSITIONS, None)
 
     def _fold(self, event: Event) -> None:
-        sign = _SIGNS.get(event.kind)
+        if event.kind == EventKind.EVENT_KIND_MODEL_CREATED:
+            self.models[event.model] = KnownModel(event.model_uid)
+        model, sign = self.models[event.model], _SIGNS.get(event.kind)
         if sign is None:
-            self._changed[event.model] = event.revision
-            if event.kind == EventKind.EVENT_KIND_MODEL_CREATED:
-                self.models[event.model] = event.model_uid
+            model.changed = event.revision
         elif event.after is None:
-            self._entries.pop(f"{event.model}{sign}{event.name}", None)
+            model.entries.pop(sign + event.name, None)
         else:
-            self._entries[f"{event.model}{sign}{event.name}"] = Entry.of(EventState.FromString(event.after).target)
+            model.entries[sign + event.name] = Entry.of(EventState.FromString(event.after).target)

@@ -28,7 +28,7 @@ from podium.v1 import resolve_pb2 as podium_dot_v1_dot_resolve__pb2
 from podium.v1 import versions_pb2 as podium_dot_v1_dot_versions__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16podium/v1/events.proto\x12\tpodium.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16podium/v1/models.proto\x1a\x17podium/v1/resolve.proto\x1a\x18podium/v1/versions.proto\"\xf6\x02\n\x05\x45vent\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\x0f\n\x07ordinal\x18\x02 \x01(\x05\x12\x10\n\x08position\x18\x03 \x01(\t\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x04kind\x18\x05 \x01(\x0e\x32\x14.podium.v1.EventKind\x12\r\n\x05model\x18\x06 \x01(\t\x12\x11\n\tmodel_uid\x18\x07 \x01(\t\x12\x0c\n\x04name\x18\x08 \x01(\t\x12\r\n\x05\x61\x63tor\x18\t \x01(\t\x12\x0c\n\x04peer\x18\n \x01(\t\x12\x12\n\nrequest_id\x18\x0b \x01(\t\x12\x0e\n\x06reason\x18\x0c \x01(\t\x12\x11\n\x04text\x18\r \x01(\tH\x00\x88\x01\x01\x12\x10\n\x08rollback\x18\x0e \x01(\x08\x12%\n\x06\x62\x65\x66ore\x18\x0f \x01(\x0b\x32\x15.podium.v1.EventState\x12$\n\x05\x61\x66ter\x18\x10 \x01(\x0b\x32\x15.podium.v1.EventStateB\x07\n\x05_text\"\x84\x01\n\nEventState\x12#\n\x06target\x18\x01 \x01(\x0b\x32\x11.podium.v1.TargetH\x00\x12!\n\x05model\x18\x02 \x01(\x0b\x32\x10.podium.v1.ModelH\x00\x12%\n\x07version\x18\x03 \x01(\x0b\x32\x12.podium.v1.VersionH\x00\x42\x07\n\x05state\"^\n\x0b\x45ventFilter\x12\r\n\x05model\x18\x01 \x01(\t\x12#\n\x05kinds\x18\x02 \x03(\x0e\x32\x14.podium.v1.EventKind\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x04 \x01(\t\"\x8a\x01\n\x11ListEventsRequest\x12&\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x16.podium.v1.EventFilter\x12\x14\n\x0cnewest_first\x18\x02 \x01(\x08\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12\x10\n\x08\x61t_least\x18\x05 \x01(\t\"O\n\x12ListEventsResponse\x12 \n\x06\x65vents\x18\x01 \x03(\x0b\x32\x10.podium.v1.Event\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\xa9\x02\n\tEventKind\x12\x1a\n\x16\x45VENT_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10\x45VENT_KIND_ALIAS\x10\x01\x12\x14\n\x10\x45VENT_KIND_STAGE\x10\x02\x12\x15\n\x11\x45VENT_KIND_LATEST\x10\x03\x12\x1c\n\x18\x45VENT_KIND_MODEL_CREATED\x10\x04\x12\x1c\n\x18\x45VENT_KIND_MODEL_UPDATED\x10\x05\x12!\n\x1d\x45VENT_KIND_VERSION_REGISTERED\x10\x06\x12\x1e\n\x1a\x45VENT_KIND_VERSION_UPDATED\x10\x07\x12#\n\x1f\x45VENT_KIND_VERSION_TRANSITIONED\x10\x08\x12\x19\n\x15\x45VENT_KIND_NOTE_ADDED\x10\tBR\n\rdev.podium.v1P\x01Z?github.com/podium-registry/podium/clients/go/podium/v1;podiumv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16podium/v1/events.proto\x12\tpodium.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16podium/v1/models.proto\x1a\x17podium/v1/resolve.proto\x1a\x18podium/v1/versions.proto\"\xad\x03\n\x05\x45vent\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\x0f\n\x07ordinal\x18\x02 \x01(\x05\x12\x10\n\x08position\x18\x03 \x01(\t\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x04kind\x18\x05 \x01(\x0e\x32\x14.podium.v1.EventKind\x12\r\n\x05model\x18\x06 \x01(\t\x12\x11\n\tmodel_uid\x18\x07 \x01(\t\x12\x0c\n\x04name\x18\x08 \x01(\t\x12\r\n\x05\x61\x63tor\x18\t \x01(\t\x12\x0c\n\x04peer\x18\n \x01(\t\x12\x12\n\nrequest_id\x18\x0b \x01(\t\x12\x0e\n\x06reason\x18\x0c \x01(\t\x12\x11\n\x04text\x18\r \x01(\tH\x00\x88\x01\x01\x12\x10\n\x08rollback\x18\x0e \x01(\x08\x12%\n\x06\x62\x65\x66ore\x18\x0f \x01(\x0b\x32\x15.podium.v1.EventState\x12$\n\x05\x61\x66ter\x18\x10 \x01(\x0b\x32\x15.podium.v1.EventState\x12#\n\x07\x61\x62sence\x18\x11 \x01(\x0e\x32\x12.podium.v1.Absence\x12\x10\n\x08warnings\x18\x12 \x03(\tB\x07\n\x05_text\"\x84\x01\n\nEventState\x12#\n\x06target\x18\x01 \x01(\x0b\x32\x11.podium.v1.TargetH\x00\x12!\n\x05model\x18\x02 \x01(\x0b\x32\x10.podium.v1.ModelH\x00\x12%\n\x07version\x18\x03 \x01(\x0b\x32\x12.podium.v1.VersionH\x00\x42\x07\n\x05state\"^\n\x0b\x45ventFilter\x12\r\n\x05model\x18\x01 \x01(\t\x12#\n\x05kinds\x18\x02 \x03(\x0e\x32\x14.podium.v1.EventKind\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x04 \x01(\t\"\x8a\x01\n\x11ListEventsRequest\x12&\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x16.podium.v1.EventFilter\x12\x14\n\x0cnewest_first\x18\x02 \x01(\x08\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12\x10\n\x08\x61t_least\x18\x05 \x01(\t\"O\n\x12ListEventsResponse\x12 \n\x06\x65vents\x18\x01 \x03(\x0b\x32\x10.podium.v1.Event\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\xa9\x02\n\tEventKind\x12\x1a\n\x16\x45VENT_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10\x45VENT_KIND_ALIAS\x10\x01\x12\x14\n\x10\x45VENT_KIND_STAGE\x10\x02\x12\x15\n\x11\x45VENT_KIND_LATEST\x10\x03\x12\x1c\n\x18\x45VENT_KIND_MODEL_CREATED\x10\x04\x12\x1c\n\x18\x45VENT_KIND_MODEL_UPDATED\x10\x05\x12!\n\x1d\x45VENT_KIND_VERSION_REGISTERED\x10\x06\x12\x1e\n\x1a\x45VENT_KIND_VERSION_UPDATED\x10\x07\x12#\n\x1f\x45VENT_KIND_VERSION_TRANSITIONED\x10\x08\x12\x19\n\x15\x45VENT_KIND_NOTE_ADDED\x10\t*L\n\x07\x41\x62sence\x12\x17\n\x13\x41\x42SENCE_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x41\x42SENCE_GONE\x10\x01\x12\x16\n\x12\x41\x42SENCE_UNSERVABLE\x10\x02\x42R\n\rdev.podium.v1P\x01Z?github.com/podium-registry/podium/clients/go/podium/v1;podiumv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,16 +36,18 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'podium.v1.events_pb2', _glo
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\rdev.podium.v1P\001Z?github.com/podium-registry/podium/clients/go/podium/v1;podiumv1'
-  _globals['_EVENTKIND']._serialized_start=976
-  _globals['_EVENTKIND']._serialized_end=1273
+  _globals['_EVENTKIND']._serialized_start=1031
+  _globals['_EVENTKIND']._serialized_end=1328
+  _globals['_ABSENCE']._serialized_start=1330
+  _globals['_ABSENCE']._serialized_end=1406
   _globals['_EVENT']._serialized_start=146
-  _globals['_EVENT']._serialized_end=520
-  _globals['_EVENTSTATE']._serialized_start=523
-  _globals['_EVENTSTATE']._serialized_end=655
-  _globals['_EVENTFILTER']._serialized_start=657
-  _globals['_EVENTFILTER']._serialized_end=751
-  _globals['_LISTEVENTSREQUEST']._serialized_start=754
-  _globals['_LISTEVENTSREQUEST']._serialized_end=892
-  _globals['_LISTEVENTSRESPONSE']._serialized_start=894
-  _globals['_LISTEVENTSRESPONSE']._serialized_end=973
+  _globals['_EVENT']._serialized_end=575
+  _globals['_EVENTSTATE']._serialized_start=578
+  _globals['_EVENTSTATE']._serialized_end=710
+  _globals['_EVENTFILTER']._serialized_start=712
+  _globals['_EVENTFILTER']._serialized_end=806
+  _globals['_LISTEVENTSREQUEST']._serialized_start=809
+  _globals['_LISTEVENTSREQUEST']._serialized_end=947
+  _globals['_LISTEVENTSRESPONSE']._serialized_start=949
+  _globals['_LISTEVENTSRESPONSE']._serialized_end=1028
 # @@protoc_insertion_point(module_scope)

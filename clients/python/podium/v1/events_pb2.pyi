@@ -25,6 +25,12 @@ class EventKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     EVENT_KIND_VERSION_UPDATED: _ClassVar[EventKind]
     EVENT_KIND_VERSION_TRANSITIONED: _ClassVar[EventKind]
     EVENT_KIND_NOTE_ADDED: _ClassVar[EventKind]
+
+class Absence(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ABSENCE_UNSPECIFIED: _ClassVar[Absence]
+    ABSENCE_GONE: _ClassVar[Absence]
+    ABSENCE_UNSERVABLE: _ClassVar[Absence]
 EVENT_KIND_UNSPECIFIED: EventKind
 EVENT_KIND_ALIAS: EventKind
 EVENT_KIND_STAGE: EventKind
@@ -35,9 +41,12 @@ EVENT_KIND_VERSION_REGISTERED: EventKind
 EVENT_KIND_VERSION_UPDATED: EventKind
 EVENT_KIND_VERSION_TRANSITIONED: EventKind
 EVENT_KIND_NOTE_ADDED: EventKind
+ABSENCE_UNSPECIFIED: Absence
+ABSENCE_GONE: Absence
+ABSENCE_UNSERVABLE: Absence
 
 class Event(_message.Message):
-    __slots__ = ("revision", "ordinal", "position", "time", "kind", "model", "model_uid", "name", "actor", "peer", "request_id", "reason", "text", "rollback", "before", "after")
+    __slots__ = ("revision", "ordinal", "position", "time", "kind", "model", "model_uid", "name", "actor", "peer", "request_id", "reason", "text", "rollback", "before", "after", "absence", "warnings")
     REVISION_FIELD_NUMBER: _ClassVar[int]
     ORDINAL_FIELD_NUMBER: _ClassVar[int]
     POSITION_FIELD_NUMBER: _ClassVar[int]
@@ -54,6 +63,8 @@ class Event(_message.Message):
     ROLLBACK_FIELD_NUMBER: _ClassVar[int]
     BEFORE_FIELD_NUMBER: _ClassVar[int]
     AFTER_FIELD_NUMBER: _ClassVar[int]
+    ABSENCE_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
     revision: int
     ordinal: int
     position: str
@@ -70,7 +81,9 @@ class Event(_message.Message):
     rollback: bool
     before: EventState
     after: EventState
-    def __init__(self, revision: _Optional[int] = ..., ordinal: _Optional[int] = ..., position: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., kind: _Optional[_Union[EventKind, str]] = ..., model: _Optional[str] = ..., model_uid: _Optional[str] = ..., name: _Optional[str] = ..., actor: _Optional[str] = ..., peer: _Optional[str] = ..., request_id: _Optional[str] = ..., reason: _Optional[str] = ..., text: _Optional[str] = ..., rollback: bool = ..., before: _Optional[_Union[EventState, _Mapping]] = ..., after: _Optional[_Union[EventState, _Mapping]] = ...) -> None: ...
+    absence: Absence
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, revision: _Optional[int] = ..., ordinal: _Optional[int] = ..., position: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., kind: _Optional[_Union[EventKind, str]] = ..., model: _Optional[str] = ..., model_uid: _Optional[str] = ..., name: _Optional[str] = ..., actor: _Optional[str] = ..., peer: _Optional[str] = ..., request_id: _Optional[str] = ..., reason: _Optional[str] = ..., text: _Optional[str] = ..., rollback: bool = ..., before: _Optional[_Union[EventState, _Mapping]] = ..., after: _Optional[_Union[EventState, _Mapping]] = ..., absence: _Optional[_Union[Absence, str]] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class EventState(_message.Message):
     __slots__ = ("target", "model", "version")

@@ -6,6 +6,7 @@ from podium.v1 import resolve_pb2 as _resolve_pb2
 from podium.v1 import server_pb2 as _server_pb2
 from podium.v1 import stages_pb2 as _stages_pb2
 from podium.v1 import versions_pb2 as _versions_pb2
+from podium.v1 import watch_pb2 as _watch_pb2
 from google.protobuf import descriptor as _descriptor
 from typing import ClassVar as _ClassVar
 

@@ -11,6 +11,7 @@ from podium.v1 import resolve_pb2 as podium_dot_v1_dot_resolve__pb2
 from podium.v1 import server_pb2 as podium_dot_v1_dot_server__pb2
 from podium.v1 import stages_pb2 as podium_dot_v1_dot_stages__pb2
 from podium.v1 import versions_pb2 as podium_dot_v1_dot_versions__pb2
+from podium.v1 import watch_pb2 as podium_dot_v1_dot_watch__pb2
 
 GRPC_GENERATED_VERSION = '1.78.0'
 GRPC_VERSION = grpc.__version__
@@ -86,11 +87,35 @@ class RegistryServiceStub(object):
     FAILED_PRECONDITION  TRANSITION_NOT_ALLOWED (metadata current, possible, with_rollback), BLOBS_MISSING (metadata digests,
     total), NOT_SERVABLE (metadata warnings), FILE_IS_EXTERNAL (metadata uri), TOO_MANY
     ABORTED              CONFLICT (a compare-and-set or etag was lost; metadata current), UPLOAD_BUSY (another writer)
-    OUT_OF_RANGE         OFFSET_MISMATCH (metadata expected_offset), POSITION_UNKNOWN
+    OUT_OF_RANGE         OFFSET_MISMATCH (metadata expected_offset), POSITION_UNKNOWN (also: the position that a watch stands at)
     RESOURCE_EXHAUSTED   STORAGE_FULL, OVERLOADED (metadata retry_after_seconds, and google.rpc.RetryInfo)
     DATA_LOSS            BLOB_DAMAGED (metadata digest)
-    UNAVAILABLE          NOT_CAUGHT_UP, STORAGE_UNAVAILABLE
+    UNAVAILABLE          NOT_CAUGHT_UP, STORAGE_UNAVAILABLE, STOPPING (a watch; open another)
     INTERNAL             INTERNAL (metadata error_id, which the server's log has)
+
+    # Watching
+
+    Watch is how to know of a promotion the moment it happens. A client that wants to miss nothing, ever:
+
+    1. Opens a Watch without a position. The first message says the heartbeat interval; then a snapshot arrives, and replaces
+    all that the client knew.
+    2. Collects what arrives, applies it whenever a message has a position, and keeps that position (see WatchResponse).
+    3. When the stream ends, or is silent for three heartbeat intervals, waits a moment (growing, with jitter, from about 0.1 to a
+    few seconds; anew after a message arrived) and opens another Watch with the position that it kept. Meanwhile what it knows is stale.
+    4. On OUT_OF_RANGE, whatever the reason, forgets the position and starts again at 1. POSITION_UNKNOWN says that history was cut:
+    a backup was restored, or the address now leads to another registry. The snapshot that follows may be older than what the
+    client had, which it should tell whoever relies on it.
+    5. On UNAVAILABLE, DEADLINE_EXCEEDED, CANCELLED that it did not ask for, RESOURCE_EXHAUSTED, INTERNAL and UNKNOWN does as in 3. Any
+    other status (INVALID_ARGUMENT: a filter) comes back however often it is tried.
+
+    A stopping server ends its watches with UNAVAILABLE; the end of a stream with OK means the same. Watches have no deadline: set none.
+
+    What a watch promises. Filtered: what no filter chooses does not arrive. Ordered: by revision, then ordinal. Unique: on one stream no
+    event arrives twice, and across streams none that was applied with its position. Atomic: the events of a revision come with one
+    position. Reliable: of what the filters choose nothing is left out between two positions, however slowly the client reads.
+    Resumable: from any position of this registry's history, on any of its servers. Bookmarkable: positions also move while nothing that
+    the filters choose happens. Each change of a reference says what it meant before. A snapshot shows exactly the position that it
+    ends with, and the changes after it are those after that position.
 
     # Paging
 
@@ -200,6 +225,11 @@ class RegistryServiceStub(object):
                 request_serializer=podium_dot_v1_dot_events__pb2.ListEventsRequest.SerializeToString,
                 response_deserializer=podium_dot_v1_dot_events__pb2.ListEventsResponse.FromString,
                 _registered_method=True)
+        self.Watch = channel.unary_stream(
+                '/podium.v1.RegistryService/Watch',
+                request_serializer=podium_dot_v1_dot_watch__pb2.WatchRequest.SerializeToString,
+                response_deserializer=podium_dot_v1_dot_watch__pb2.WatchResponse.FromString,
+                _registered_method=True)
         self.GetServerInfo = channel.unary_unary(
                 '/podium.v1.RegistryService/GetServerInfo',
                 request_serializer=podium_dot_v1_dot_server__pb2.GetServerInfoRequest.SerializeToString,
@@ -261,11 +291,35 @@ class RegistryServiceServicer(object):
     FAILED_PRECONDITION  TRANSITION_NOT_ALLOWED (metadata current, possible, with_rollback), BLOBS_MISSING (metadata digests,
     total), NOT_SERVABLE (metadata warnings), FILE_IS_EXTERNAL (metadata uri), TOO_MANY
     ABORTED              CONFLICT (a compare-and-set or etag was lost; metadata current), UPLOAD_BUSY (another writer)
-    OUT_OF_RANGE         OFFSET_MISMATCH (metadata expected_offset), POSITION_UNKNOWN
+    OUT_OF_RANGE         OFFSET_MISMATCH (metadata expected_offset), POSITION_UNKNOWN (also: the position that a watch stands at)
     RESOURCE_EXHAUSTED   STORAGE_FULL, OVERLOADED (metadata retry_after_seconds, and google.rpc.RetryInfo)
     DATA_LOSS            BLOB_DAMAGED (metadata digest)
-    UNAVAILABLE          NOT_CAUGHT_UP, STORAGE_UNAVAILABLE
+    UNAVAILABLE          NOT_CAUGHT_UP, STORAGE_UNAVAILABLE, STOPPING (a watch; open another)
     INTERNAL             INTERNAL (metadata error_id, which the server's log has)
+
+    # Watching
+
+    Watch is how to know of a promotion the moment it happens. A client that wants to miss nothing, ever:
+
+    1. Opens a Watch without a position. The first message says the heartbeat interval; then a snapshot arrives, and replaces
+    all that the client knew.
+    2. Collects what arrives, applies it whenever a message has a position, and keeps that position (see WatchResponse).
+    3. When the stream ends, or is silent for three heartbeat intervals, waits a moment (growing, with jitter, from about 0.1 to a
+    few seconds; anew after a message arrived) and opens another Watch with the position that it kept. Meanwhile what it knows is stale.
+    4. On OUT_OF_RANGE, whatever the reason, forgets the position and starts again at 1. POSITION_UNKNOWN says that history was cut:
+    a backup was restored, or the address now leads to another registry. The snapshot that follows may be older than what the
+    client had, which it should tell whoever relies on it.
+    5. On UNAVAILABLE, DEADLINE_EXCEEDED, CANCELLED that it did not ask for, RESOURCE_EXHAUSTED, INTERNAL and UNKNOWN does as in 3. Any
+    other status (INVALID_ARGUMENT: a filter) comes back however often it is tried.
+
+    A stopping server ends its watches with UNAVAILABLE; the end of a stream with OK means the same. Watches have no deadline: set none.
+
+    What a watch promises. Filtered: what no filter chooses does not arrive. Ordered: by revision, then ordinal. Unique: on one stream no
+    event arrives twice, and across streams none that was applied with its position. Atomic: the events of a revision come with one
+    position. Reliable: of what the filters choose nothing is left out between two positions, however slowly the client reads.
+    Resumable: from any position of this registry's history, on any of its servers. Bookmarkable: positions also move while nothing that
+    the filters choose happens. Each change of a reference says what it meant before. A snapshot shows exactly the position that it
+    ends with, and the changes after it are those after that position.
 
     # Paging
 
@@ -407,6 +461,14 @@ class RegistryServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Watch(self, request, context):
+        """Tells what happens to aliases and stages, or whatever else its filters choose, from a snapshot or a position on, for as long as
+        the client listens. See Watching.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetServerInfo(self, request, context):
         """Says what this server is, its limits and its lifecycles.
         """
@@ -512,6 +574,11 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     request_deserializer=podium_dot_v1_dot_events__pb2.ListEventsRequest.FromString,
                     response_serializer=podium_dot_v1_dot_events__pb2.ListEventsResponse.SerializeToString,
             ),
+            'Watch': grpc.unary_stream_rpc_method_handler(
+                    servicer.Watch,
+                    request_deserializer=podium_dot_v1_dot_watch__pb2.WatchRequest.FromString,
+                    response_serializer=podium_dot_v1_dot_watch__pb2.WatchResponse.SerializeToString,
+            ),
             'GetServerInfo': grpc.unary_unary_rpc_method_handler(
                     servicer.GetServerInfo,
                     request_deserializer=podium_dot_v1_dot_server__pb2.GetServerInfoRequest.FromString,
@@ -579,11 +646,35 @@ class RegistryService(object):
     FAILED_PRECONDITION  TRANSITION_NOT_ALLOWED (metadata current, possible, with_rollback), BLOBS_MISSING (metadata digests,
     total), NOT_SERVABLE (metadata warnings), FILE_IS_EXTERNAL (metadata uri), TOO_MANY
     ABORTED              CONFLICT (a compare-and-set or etag was lost; metadata current), UPLOAD_BUSY (another writer)
-    OUT_OF_RANGE         OFFSET_MISMATCH (metadata expected_offset), POSITION_UNKNOWN
+    OUT_OF_RANGE         OFFSET_MISMATCH (metadata expected_offset), POSITION_UNKNOWN (also: the position that a watch stands at)
     RESOURCE_EXHAUSTED   STORAGE_FULL, OVERLOADED (metadata retry_after_seconds, and google.rpc.RetryInfo)
     DATA_LOSS            BLOB_DAMAGED (metadata digest)
-    UNAVAILABLE          NOT_CAUGHT_UP, STORAGE_UNAVAILABLE
+    UNAVAILABLE          NOT_CAUGHT_UP, STORAGE_UNAVAILABLE, STOPPING (a watch; open another)
     INTERNAL             INTERNAL (metadata error_id, which the server's log has)
+
+    # Watching
+
+    Watch is how to know of a promotion the moment it happens. A client that wants to miss nothing, ever:
+
+    1. Opens a Watch without a position. The first message says the heartbeat interval; then a snapshot arrives, and replaces
+    all that the client knew.
+    2. Collects what arrives, applies it whenever a message has a position, and keeps that position (see WatchResponse).
+    3. When the stream ends, or is silent for three heartbeat intervals, waits a moment (growing, with jitter, from about 0.1 to a
+    few seconds; anew after a message arrived) and opens another Watch with the position that it kept. Meanwhile what it knows is stale.
+    4. On OUT_OF_RANGE, whatever the reason, forgets the position and starts again at 1. POSITION_UNKNOWN says that history was cut:
+    a backup was restored, or the address now leads to another registry. The snapshot that follows may be older than what the
+    client had, which it should tell whoever relies on it.
+    5. On UNAVAILABLE, DEADLINE_EXCEEDED, CANCELLED that it did not ask for, RESOURCE_EXHAUSTED, INTERNAL and UNKNOWN does as in 3. Any
+    other status (INVALID_ARGUMENT: a filter) comes back however often it is tried.
+
+    A stopping server ends its watches with UNAVAILABLE; the end of a stream with OK means the same. Watches have no deadline: set none.
+
+    What a watch promises. Filtered: what no filter chooses does not arrive. Ordered: by revision, then ordinal. Unique: on one stream no
+    event arrives twice, and across streams none that was applied with its position. Atomic: the events of a revision come with one
+    position. Reliable: of what the filters choose nothing is left out between two positions, however slowly the client reads.
+    Resumable: from any position of this registry's history, on any of its servers. Bookmarkable: positions also move while nothing that
+    the filters choose happens. Each change of a reference says what it meant before. A snapshot shows exactly the position that it
+    ends with, and the changes after it are those after that position.
 
     # Paging
 
@@ -1095,6 +1186,33 @@ class RegistryService(object):
             '/podium.v1.RegistryService/ListEvents',
             podium_dot_v1_dot_events__pb2.ListEventsRequest.SerializeToString,
             podium_dot_v1_dot_events__pb2.ListEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Watch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/podium.v1.RegistryService/Watch',
+            podium_dot_v1_dot_watch__pb2.WatchRequest.SerializeToString,
+            podium_dot_v1_dot_watch__pb2.WatchResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -13,6 +13,7 @@ from podium.v1 import resolve_pb2 as _resolve_pb2
 from podium.v1 import server_pb2 as _server_pb2
 from podium.v1 import stages_pb2 as _stages_pb2
 from podium.v1 import versions_pb2 as _versions_pb2
+from podium.v1 import watch_pb2 as _watch_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -87,11 +88,35 @@ class RegistryServiceStub:
       FAILED_PRECONDITION  TRANSITION_NOT_ALLOWED (metadata current, possible, with_rollback), BLOBS_MISSING (metadata digests,
                            total), NOT_SERVABLE (metadata warnings), FILE_IS_EXTERNAL (metadata uri), TOO_MANY
       ABORTED              CONFLICT (a compare-and-set or etag was lost; metadata current), UPLOAD_BUSY (another writer)
-      OUT_OF_RANGE         OFFSET_MISMATCH (metadata expected_offset), POSITION_UNKNOWN
+      OUT_OF_RANGE         OFFSET_MISMATCH (metadata expected_offset), POSITION_UNKNOWN (also: the position that a watch stands at)
       RESOURCE_EXHAUSTED   STORAGE_FULL, OVERLOADED (metadata retry_after_seconds, and google.rpc.RetryInfo)
       DATA_LOSS            BLOB_DAMAGED (metadata digest)
-      UNAVAILABLE          NOT_CAUGHT_UP, STORAGE_UNAVAILABLE
+      UNAVAILABLE          NOT_CAUGHT_UP, STORAGE_UNAVAILABLE, STOPPING (a watch; open another)
       INTERNAL             INTERNAL (metadata error_id, which the server's log has)
+
+    # Watching
+
+    Watch is how to know of a promotion the moment it happens. A client that wants to miss nothing, ever:
+
+      1. Opens a Watch without a position. The first message says the heartbeat interval; then a snapshot arrives, and replaces
+         all that the client knew.
+      2. Collects what arrives, applies it whenever a message has a position, and keeps that position (see WatchResponse).
+      3. When the stream ends, or is silent for three heartbeat intervals, waits a moment (growing, with jitter, from about 0.1 to a
+         few seconds; anew after a message arrived) and opens another Watch with the position that it kept. Meanwhile what it knows is stale.
+      4. On OUT_OF_RANGE, whatever the reason, forgets the position and starts again at 1. POSITION_UNKNOWN says that history was cut:
+         a backup was restored, or the address now leads to another registry. The snapshot that follows may be older than what the
+         client had, which it should tell whoever relies on it.
+      5. On UNAVAILABLE, DEADLINE_EXCEEDED, CANCELLED that it did not ask for, RESOURCE_EXHAUSTED, INTERNAL and UNKNOWN does as in 3. Any
+         other status (INVALID_ARGUMENT: a filter) comes back however often it is tried.
+
+    A stopping server ends its watches with UNAVAILABLE; the end of a stream with OK means the same. Watches have no deadline: set none.
+
+    What a watch promises. Filtered: what no filter chooses does not arrive. Ordered: by revision, then ordinal. Unique: on one stream no
+    event arrives twice, and across streams none that was applied with its position. Atomic: the events of a revision come with one
+    position. Reliable: of what the filters choose nothing is left out between two positions, however slowly the client reads.
+    Resumable: from any position of this registry's history, on any of its servers. Bookmarkable: positions also move while nothing that
+    the filters choose happens. Each change of a reference says what it meant before. A snapshot shows exactly the position that it
+    ends with, and the changes after it are those after that position.
 
     # Paging
 
@@ -142,6 +167,10 @@ class RegistryServiceStub:
     """Lists a model's aliases by name."""
     ListEvents: _grpc.UnaryUnaryMultiCallable[_events_pb2.ListEventsRequest, _events_pb2.ListEventsResponse]
     """Lists what happened, oldest or newest first. Events are never deleted."""
+    Watch: _grpc.UnaryStreamMultiCallable[_watch_pb2.WatchRequest, _watch_pb2.WatchResponse]
+    """Tells what happens to aliases and stages, or whatever else its filters choose, from a snapshot or a position on, for as long as
+    the client listens. See Watching.
+    """
     GetServerInfo: _grpc.UnaryUnaryMultiCallable[_server_pb2.GetServerInfoRequest, _server_pb2.GetServerInfoResponse]
     """Says what this server is, its limits and its lifecycles."""
 
@@ -200,11 +229,35 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
       FAILED_PRECONDITION  TRANSITION_NOT_ALLOWED (metadata current, possible, with_rollback), BLOBS_MISSING (metadata digests,
                            total), NOT_SERVABLE (metadata warnings), FILE_IS_EXTERNAL (metadata uri), TOO_MANY
       ABORTED              CONFLICT (a compare-and-set or etag was lost; metadata current), UPLOAD_BUSY (another writer)
-      OUT_OF_RANGE         OFFSET_MISMATCH (metadata expected_offset), POSITION_UNKNOWN
+      OUT_OF_RANGE         OFFSET_MISMATCH (metadata expected_offset), POSITION_UNKNOWN (also: the position that a watch stands at)
       RESOURCE_EXHAUSTED   STORAGE_FULL, OVERLOADED (metadata retry_after_seconds, and google.rpc.RetryInfo)
       DATA_LOSS            BLOB_DAMAGED (metadata digest)
-      UNAVAILABLE          NOT_CAUGHT_UP, STORAGE_UNAVAILABLE
+      UNAVAILABLE          NOT_CAUGHT_UP, STORAGE_UNAVAILABLE, STOPPING (a watch; open another)
       INTERNAL             INTERNAL (metadata error_id, which the server's log has)
+
+    # Watching
+
+    Watch is how to know of a promotion the moment it happens. A client that wants to miss nothing, ever:
+
+      1. Opens a Watch without a position. The first message says the heartbeat interval; then a snapshot arrives, and replaces
+         all that the client knew.
+      2. Collects what arrives, applies it whenever a message has a position, and keeps that position (see WatchResponse).
+      3. When the stream ends, or is silent for three heartbeat intervals, waits a moment (growing, with jitter, from about 0.1 to a
+         few seconds; anew after a message arrived) and opens another Watch with the position that it kept. Meanwhile what it knows is stale.
+      4. On OUT_OF_RANGE, whatever the reason, forgets the position and starts again at 1. POSITION_UNKNOWN says that history was cut:
+         a backup was restored, or the address now leads to another registry. The snapshot that follows may be older than what the
+         client had, which it should tell whoever relies on it.
+      5. On UNAVAILABLE, DEADLINE_EXCEEDED, CANCELLED that it did not ask for, RESOURCE_EXHAUSTED, INTERNAL and UNKNOWN does as in 3. Any
+         other status (INVALID_ARGUMENT: a filter) comes back however often it is tried.
+
+    A stopping server ends its watches with UNAVAILABLE; the end of a stream with OK means the same. Watches have no deadline: set none.
+
+    What a watch promises. Filtered: what no filter chooses does not arrive. Ordered: by revision, then ordinal. Unique: on one stream no
+    event arrives twice, and across streams none that was applied with its position. Atomic: the events of a revision come with one
+    position. Reliable: of what the filters choose nothing is left out between two positions, however slowly the client reads.
+    Resumable: from any position of this registry's history, on any of its servers. Bookmarkable: positions also move while nothing that
+    the filters choose happens. Each change of a reference says what it meant before. A snapshot shows exactly the position that it
+    ends with, and the changes after it are those after that position.
 
     # Paging
 
@@ -252,6 +305,10 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     """Lists a model's aliases by name."""
     ListEvents: _aio.UnaryUnaryMultiCallable[_events_pb2.ListEventsRequest, _events_pb2.ListEventsResponse]  # type: ignore[assignment]
     """Lists what happened, oldest or newest first. Events are never deleted."""
+    Watch: _aio.UnaryStreamMultiCallable[_watch_pb2.WatchRequest, _watch_pb2.WatchResponse]  # type: ignore[assignment]
+    """Tells what happens to aliases and stages, or whatever else its filters choose, from a snapshot or a position on, for as long as
+    the client listens. See Watching.
+    """
     GetServerInfo: _aio.UnaryUnaryMultiCallable[_server_pb2.GetServerInfoRequest, _server_pb2.GetServerInfoResponse]  # type: ignore[assignment]
     """Says what this server is, its limits and its lifecycles."""
 
@@ -309,11 +366,35 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
       FAILED_PRECONDITION  TRANSITION_NOT_ALLOWED (metadata current, possible, with_rollback), BLOBS_MISSING (metadata digests,
                            total), NOT_SERVABLE (metadata warnings), FILE_IS_EXTERNAL (metadata uri), TOO_MANY
       ABORTED              CONFLICT (a compare-and-set or etag was lost; metadata current), UPLOAD_BUSY (another writer)
-      OUT_OF_RANGE         OFFSET_MISMATCH (metadata expected_offset), POSITION_UNKNOWN
+      OUT_OF_RANGE         OFFSET_MISMATCH (metadata expected_offset), POSITION_UNKNOWN (also: the position that a watch stands at)
       RESOURCE_EXHAUSTED   STORAGE_FULL, OVERLOADED (metadata retry_after_seconds, and google.rpc.RetryInfo)
       DATA_LOSS            BLOB_DAMAGED (metadata digest)
-      UNAVAILABLE          NOT_CAUGHT_UP, STORAGE_UNAVAILABLE
+      UNAVAILABLE          NOT_CAUGHT_UP, STORAGE_UNAVAILABLE, STOPPING (a watch; open another)
       INTERNAL             INTERNAL (metadata error_id, which the server's log has)
+
+    # Watching
+
+    Watch is how to know of a promotion the moment it happens. A client that wants to miss nothing, ever:
+
+      1. Opens a Watch without a position. The first message says the heartbeat interval; then a snapshot arrives, and replaces
+         all that the client knew.
+      2. Collects what arrives, applies it whenever a message has a position, and keeps that position (see WatchResponse).
+      3. When the stream ends, or is silent for three heartbeat intervals, waits a moment (growing, with jitter, from about 0.1 to a
+         few seconds; anew after a message arrived) and opens another Watch with the position that it kept. Meanwhile what it knows is stale.
+      4. On OUT_OF_RANGE, whatever the reason, forgets the position and starts again at 1. POSITION_UNKNOWN says that history was cut:
+         a backup was restored, or the address now leads to another registry. The snapshot that follows may be older than what the
+         client had, which it should tell whoever relies on it.
+      5. On UNAVAILABLE, DEADLINE_EXCEEDED, CANCELLED that it did not ask for, RESOURCE_EXHAUSTED, INTERNAL and UNKNOWN does as in 3. Any
+         other status (INVALID_ARGUMENT: a filter) comes back however often it is tried.
+
+    A stopping server ends its watches with UNAVAILABLE; the end of a stream with OK means the same. Watches have no deadline: set none.
+
+    What a watch promises. Filtered: what no filter chooses does not arrive. Ordered: by revision, then ordinal. Unique: on one stream no
+    event arrives twice, and across streams none that was applied with its position. Atomic: the events of a revision come with one
+    position. Reliable: of what the filters choose nothing is left out between two positions, however slowly the client reads.
+    Resumable: from any position of this registry's history, on any of its servers. Bookmarkable: positions also move while nothing that
+    the filters choose happens. Each change of a reference says what it meant before. A snapshot shows exactly the position that it
+    ends with, and the changes after it are those after that position.
 
     # Paging
 
@@ -473,6 +554,16 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_events_pb2.ListEventsResponse, _abc.Awaitable[_events_pb2.ListEventsResponse]]:
         """Lists what happened, oldest or newest first. Events are never deleted."""
+
+    @_abc_1.abstractmethod
+    def Watch(
+        self,
+        request: _watch_pb2.WatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_watch_pb2.WatchResponse], _abc.AsyncIterator[_watch_pb2.WatchResponse]]:
+        """Tells what happens to aliases and stages, or whatever else its filters choose, from a snapshot or a position on, for as long as
+        the client listens. See Watching.
+        """
 
     @_abc_1.abstractmethod
     def GetServerInfo(

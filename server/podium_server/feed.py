@@ -1,0 +1,210 @@
+"""The feed: the last revisions in a ring, each event serialized once for all watches, and who waits for which model.
+
+A watcher is a cursor and not a queue, so one that reads slowly costs nothing: what has left the ring is read from the log. Only
+those that wait for a change of some model are woken by one; all of this is the event loop's.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+from functools import cached_property
+
+from podium.v1 import events_pb2 as pb
+from podium.v1.watch_pb2 import WatchResponse
+
+from podium_server.errors import Overloaded, PositionUnknown, Stopping
+from podium_server.filters import Chosen
+from podium_server.history import REFERENCE_KINDS, Event, Revision
+from podium_server.limits import MAX_WATCHES
+from podium_server.positions import Position
+
+RING_EVENTS = 10_000
+MAX_TAKEN = 256  # revisions that one watcher takes from the ring at once
+FULL_BYTES = 64 * 1024
+
+
+def position_bytes(position: Position) -> bytes:
+    """A position as the last field of a WatchResponse."""
+    return WatchResponse(position=str(position)).SerializeToString()
+
+
+class Line:
+    """An event as a field of a WatchResponse."""
+
+    def __init__(self, event: Event) -> None:
+        self.event = event
+
+    @cached_property
+    def plain(self) -> bytes:
+        """With everything."""
+        return WatchResponse(events=[self.event.to_proto()]).SerializeToString()
+
+    @cached_property
+    def for_serving(self) -> bytes:
+        """Without versions that may not serve."""
+        event = self.event.to_proto()
+        if event.kind not in REFERENCE_KINDS:
+            return self.plain
+        if event.HasField("before") and not event.before.target.servable:
+            event.ClearField("before")
+        if event.HasField("after") and not event.after.target.servable:
+            event.warnings.extend(event.after.target.warnings)
+            event.absence = pb.ABSENCE_UNSERVABLE
+            event.ClearField("after")
+        return WatchResponse(events=[event]).SerializeToString()
+
+
+class Moment:
+    """A revision as watches send it."""
+
+    def __init__(self, revision: Revision) -> None:
+        self.position = revision.position
+        self.lines = [Line(event) for event in revision.events]
+
+    @cached_property
+    def tail(self) -> bytes:
+        """Its position, which ends a message."""
+        return position_bytes(self.position)
+
+
+class Watcher:
+    """A cursor: all that it chose, up to there, is on its way. While it waits, that is all that there is."""
+
+    __slots__ = ("_change", "_missed", "chosen", "cursor", "for_serving", "history")
+
+    def __init__(self, chosen: Chosen, cursor: Position, history: int, *, for_serving: bool) -> None:
+        self.chosen = chosen
+        self.cursor = cursor
+        self.history = history
+        self.for_serving = for_serving
+        self._change: asyncio.Future[None] | None = None
+        self._missed: Position | None = None
+
+    async def wait(self, until: float) -> Position | None:
+        """What came right before the first change that it chose; None if none came until then, by the loop's clock."""
+        loop = asyncio.get_running_loop()
+        self._change, self._missed = loop.create_future(), None
+        timer = loop.call_at(until, self.wake)
+        try:
+            await self._change
+        finally:
+            self._change = None
+            timer.cancel()
+        return self._missed
+
+    def notify(self, before: Position) -> None:
+        """Something that it chose came right after that position. Where it does not wait, it finds that itself."""
+        if self._missed is None:
+            self._missed = before
+        self.wake()
+
+    def wake(self) -> None:
+        """Ends its wait, if it waits."""
+        if self._change is not None and not self._change.done():
+            self._change.set_result(None)
+
+
+class Feed:
+    """What was committed last, at `position`; `history` is another number whenever history was cut."""
+
+    def __init__(self) -> None:
+        self.history = 0
+        self._closed = False
+        self._count = 0
+        self._by_model: dict[str, set[Watcher]] = {}
+        self._globbing: set[Watcher] = set()
+
+    def restart(self, position: Position) -> None:
+        """Begins a new history: watchers of the one before it are woken, and find that it was cut."""
+        self.history += 1
+        self.position = self._start = position
+        self._ring: deque[Moment] = deque()
+        self._events = 0
+        self._wake_all()
+
+    def publish(self, revisions: Iterable[Revision]) -> None:
+        """Takes the next revisions, in order and without gaps."""
+        for revision in revisions:
+            moment = Moment(revision)
+            self._ring.append(moment)
+            self._events += len(moment.lines)
+            before, self.position = self.position, moment.position
+            self._wake(moment, before)
+        while self._events > RING_EVENTS and len(self._ring) > 1:
+            oldest = self._ring.popleft()
+            self._events -= len(oldest.lines)
+            self._start = oldest.position
+
+    def close(self) -> None:
+        """Ends all watches: the server stops."""
+        self._closed = True
+        self._wake_all()
+
+    def join(self, watcher: Watcher) -> None:
+        """From now on the watcher is woken; Overloaded if there are too many."""
+        if self._count >= MAX_WATCHES:
+            raise Overloaded(f"{MAX_WATCHES} watches run on this server: try again later", retry_after_seconds=5)
+        self._count += 1
+        for model in watcher.chosen.models:
+            self._by_model.setdefault(model, set()).add(watcher)
+        if watcher.chosen.has_globs:
+            self._globbing.add(watcher)
+
+    def leave(self, watcher: Watcher) -> None:
+        """The watcher has gone."""
+        self._count -= 1
+        for model in watcher.chosen.models:
+            self._by_model[model].discard(watcher)
+            if not self._by_model[model]:
+                del self._by_model[model]
+        self._globbing.discard(watcher)
+
+    def check(self, watcher: Watcher) -> None:
+        """PositionUnknown if what the watcher knows is of a history that was cut, Stopping if the server stops."""
+        if self._closed:
+            raise Stopping("the server is stopping: watch again from the last position")
+        if watcher.history != self.history:
+            raise PositionUnknown("history was cut, by a restored backup: watch again without a position")
+
+    def after(self, watcher: Watcher) -> list[Moment] | None:
+        """The next revisions after its cursor, none if there are none; None if the ring does not go back that far."""
+        behind = self.position.revision - watcher.cursor.revision
+        if watcher.cursor.revision < self._start.revision:
+            return None
+        return [self._ring[place] for place in range(-behind, min(0, MAX_TAKEN - behind))]
+
+    def _wake(self, moment: Moment, before: Position) -> None:
+        for model in {line.event.model for line in moment.lines}:
+            for watcher in (*self._by_model.get(model, ()), *self._globbing):
+                if any(watcher.chosen.has(line.event.model, line.event.kind, line.event.name) for line in moment.lines):
+                    watcher.notify(before)
+
+    def _wake_all(self) -> None:
+        for watcher in {*self._globbing, *(one for some in self._by_model.values() for one in some)}:
+            watcher.wake()
+
+
+def pack(moments: Iterable[Moment], watcher: Watcher) -> tuple[list[bytes], Position]:
+    """What these revisions have for a watcher, as messages of about 64 KiB, and the cursor after them.
+
+    A revision may span messages; each message that ends with a whole one ends with its position.
+    """
+    packed: list[bytes] = []
+    parts: list[bytes] = []
+    size, cursor, tail = 0, watcher.cursor, b""
+    for moment in moments:
+        for line in moment.lines:
+            if watcher.chosen.has(line.event.model, line.event.kind, line.event.name):
+                parts.append(line.for_serving if watcher.for_serving else line.plain)
+                size += len(parts[-1])
+                if size >= FULL_BYTES and line is not moment.lines[-1]:
+                    packed.append(b"".join(parts))
+                    parts, size = [], 0
+                tail = moment.tail
+        if size >= FULL_BYTES:
+            packed.append(b"".join([*parts, tail]))
+            parts, size, tail = [], 0, b""
+        cursor = moment.position
+    if parts or tail:
+        packed.append(b"".join([*parts, tail]))
+    return packed, cursor
