@@ -160,16 +160,17 @@ class Ledger:
         connection = Connection(self._database)
         while (group := self._take()) is not None:
             self.committing = True
+            posted = self._view.posted
             revisions: list[Revision] | Snapshot
             try:
-                revisions, outcomes = _Group(connection, self._view.posted).commit(group)
+                revisions, outcomes = _Group(connection, posted).commit(group)
             except Exception as error:  # whatever it was, those who wait are told and the writer goes on
                 log.exception("a group of %d changes was not committed", len(group))
                 revisions, outcomes = [], [storage_error(error) or error] * len(group)
             if isinstance(revisions, Snapshot):
-                self._view.replace(revisions)
+                self._view.replace(posted, revisions)
             else:
-                self._view.post(revisions)
+                self._view.post(posted, revisions)
             self.committing = False
             self._loop.call_soon_threadsafe(_answer, group, outcomes)
         connection.close()

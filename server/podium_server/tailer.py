@@ -40,18 +40,18 @@ class Tailer:
             try:
                 version = connection.one("PRAGMA data_version")
                 # What this process is committing the ledger itself hands over.
-                if version != seen and not self._ledger.committing:
-                    self._catch_up(connection)
+                if version != seen and not self._ledger.committing and self._is_caught_up(connection):
                     seen = version
             except Exception:
                 log.exception("the tailer could not read the log; it goes on")
                 self._stop.wait(1.0)
         connection.close()
 
-    def _catch_up(self, connection: Connection) -> None:
+    def _is_caught_up(self, connection: Connection) -> bool:
+        """Whether the view has, or is about to have, all that there is; hands over what it lacks."""
         posted = self._view.posted
         if connection.one("SELECT revision, nonce FROM head") == tuple(posted):
-            return
+            return True
         connection.run("BEGIN")
         try:
             revisions = read_since(connection, posted)
@@ -60,6 +60,7 @@ class Tailer:
             connection.run("COMMIT")
         if snapshot is not None:
             log.warning("the history of the database was cut: the view starts again at revision %d", snapshot.position.revision)
-            self._view.replace(snapshot)
+            self._view.replace(posted, snapshot)
         else:
-            self._view.post(revisions or [])
+            self._view.post(posted, revisions or [])
+        return False

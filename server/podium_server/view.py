@@ -94,19 +94,22 @@ class View:
 
     # Any thread.
 
-    def post(self, revisions: list[Revision]) -> None:
-        """Hands over committed revisions, in order; those that were handed over before are ignored."""
+    def post(self, known: Position, revisions: list[Revision]) -> None:
+        """Hands over the revisions that were committed after a known position. What was handed over before is ignored, and so
+        is what no longer follows: history was cut meanwhile, or somebody else was first.
+        """
         with self._posting:
-            new = [revision for revision in revisions if revision.position.revision > self.posted.revision]
-            if new:
+            places = [known, *(revision.position for revision in revisions)]
+            if self.posted in places and (new := revisions[places.index(self.posted) :]):
                 self.posted = new[-1].position
                 self._loop.call_soon_threadsafe(self._apply, new)
 
-    def replace(self, snapshot: Snapshot) -> None:
-        """Hands over a whole new state, because history was cut."""
+    def replace(self, known: Position, snapshot: Snapshot) -> None:
+        """Hands over a whole new state, because history does not have a known position any more; ignored if it came too late."""
         with self._posting:
-            self.posted = snapshot.position
-            self._loop.call_soon_threadsafe(self._install, snapshot)
+            if self.posted == known or self.posted.revision < snapshot.position.revision:
+                self.posted = snapshot.position
+                self._loop.call_soon_threadsafe(self._install, snapshot)
 
     # The event loop's thread.
 

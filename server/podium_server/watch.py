@@ -54,21 +54,23 @@ class Watch:
             await self._view.reach(request.position, "position")
         cursor = parse_position(request.position) if request.position else self._feed.position
         watcher = Watcher(chosen, cursor, self._feed.history, for_serving=request.for_serving)
+        # Before anything is awaited: it is what the view shows at the cursor.
+        copies = [] if request.position else self._copies(chosen)
         self._feed.join(watcher)
         try:
             self._feed.check(watcher)
             yield self._hello
             if not request.position:
-                async for message in self._snapshot(watcher):
+                async for message in self._snapshot(copies, watcher):
                     yield message
             async for message in self._changes(watcher):
                 yield message
         finally:
             self._feed.leave(watcher)
 
-    async def _snapshot(self, watcher: Watcher) -> AsyncIterator[bytes]:
+    async def _snapshot(self, copies: list[Copy], watcher: Watcher) -> AsyncIterator[bytes]:
         loop = asyncio.get_running_loop()
-        parts = _references(self._copies(watcher.chosen), watcher)
+        parts = _references(copies, watcher)
         complete = False
         while not complete:
             message, complete = await loop.run_in_executor(self._pool, _snapshot_message, parts, watcher.cursor)

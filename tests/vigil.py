@@ -1,0 +1,291 @@
+"""Clients change a registry while watches of it are cut and its server is killed, stopped, and replaced by older copies of itself;
+then what each watch was told is compared with the log.
+
+`python tests/vigil.py [SECONDS] [SEED]`; the tests run the short form. Each round begins with a new registry.
+"""
+
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
+
+import grpc
+from backups import back_up
+from conftest import Refusal, RunningServer
+from google.protobuf.message import Message
+from podium.v1.events_pb2 import ABSENCE_UNSERVABLE, Event, EventKind
+from relay import Relay
+from replay import ALIAS, LATEST, SIGNS, STAGE, read_events, revision_of
+from watcher import SECONDS, Choice, Filter, Segment, Watcher
+from wire import request_of
+
+MODELS = ["risk/fraud", "risk/churn", "search/rank", "search/rank/large"]
+ALIASES = ["champion", "challenger", "canary"]
+STAGES = ["development", "staging", "production", "deprecated"]
+EVERY_KIND = tuple(kind for kind in EventKind.values() if kind)
+HEARTBEAT = 0.25
+ROUND_SECONDS = 20.0
+
+CHOICES = [
+    Choice((Filter("risk/fraud", "champion"),)),
+    Choice((Filter("risk/fraud", "champion", (ALIAS,)),), for_serving=True),
+    Choice((Filter("risk/*"),)),
+    Choice((Filter("search/**", "production", (STAGE,)),), for_serving=True),
+    Choice((Filter("**", "", EVERY_KIND),)),
+    Choice((Filter("**", "", EVERY_KIND),), for_serving=True),
+    Choice((Filter("", "", (LATEST,)),)),
+    Choice((Filter("search/*"), Filter("**/fraud", "", (EventKind.EVENT_KIND_VERSION_REGISTERED,)))),
+    Choice((Filter("*/r*k", "canary", (ALIAS,)), Filter("search/rank", "", EVERY_KIND)), for_serving=True),
+    Choice((Filter("nothing/**", "", EVERY_KIND),)),
+]
+
+
+class Vigil:
+    """One registry from its start to its end."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.folder = folder
+        self.server = RunningServer(folder / "data", "--heartbeat", str(HEARTBEAT), "--grace", "1")
+        self.histories: list[list[Event]] = []
+        self.relays = [Relay(self.server.address) for _ in range(3)]
+        self.watchers: list[Watcher] = []
+        self.faults = self.changes = 0
+        self.running = threading.Event()
+        self.closing = threading.Event()
+        self.over = threading.Event()
+        self.failures: list[Exception] = []
+        self.changing = [threading.Lock() for _ in range(3)]
+
+    def run(self, seconds: float) -> None:
+        """Some life with faults, and then the reckoning."""
+        try:
+            for model in MODELS:
+                self.server.stub.CreateModel(request_of("CreateModel", name=model, lifecycle="permissive"))
+                self.server.stub.RegisterVersion(request_of("RegisterVersion", model=model))
+            self.back_up()
+            for place, choice in enumerate(CHOICES * 2):
+                self.watchers.append(Watcher(self.relays[place % 3], choice, self.random.random(), HEARTBEAT))
+            clients = [threading.Thread(target=self.work, args=(self.random.random(), lock), daemon=True) for lock in self.changing]
+            keeper = threading.Thread(target=self.keep, daemon=True)
+            self.running.set()
+            for thread in (*self.watchers, *clients, keeper):
+                thread.start()
+            self.suffer(seconds)
+            self.closing.set()
+            for client in clients:
+                client.join(SECONDS)
+            self.reckon()
+        finally:
+            self.end()
+        assert "Traceback" not in self.server.output()
+
+    def suffer(self, seconds: float) -> None:
+        """One fault after the other."""
+        faults = [self.cut, self.cut, self.cut_later, self.kill, self.restart, self.stall, self.replace_under, self.replace]
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and not self.failures:
+            self.await_changes(self.random.choice([5, 50, 200]))
+            self.random.choice(faults)()
+            self.faults += 1
+        if self.failures:
+            raise self.failures[0]
+
+    def await_changes(self, count: int) -> None:
+        wanted = self.changes + count
+        end = time.monotonic() + SECONDS
+        while self.changes < wanted and not self.failures:
+            assert time.monotonic() < end, "the clients stand still"
+            self.closing.wait(0.005)
+
+    # Faults.
+
+    def cut(self) -> None:
+        self.random.choice(self.relays).cut()
+
+    def cut_later(self) -> None:
+        self.random.choice(self.relays).cut_after(down=self.random.randint(1, 20_000))
+
+    def kill(self) -> None:
+        self.server.kill()
+        self.start()
+
+    def restart(self) -> None:
+        self.server.stop()
+        self.start()
+
+    def stall(self) -> None:
+        self.server.process.send_signal(signal.SIGSTOP)
+        self.closing.wait(self.random.choice([0.1, 4 * HEARTBEAT + 0.5]))
+        self.server.process.send_signal(signal.SIGCONT)
+
+    def replace_under(self) -> None:
+        """The database falls back to an older state of itself while the server runs."""
+        self.still()
+        self.histories.append(read_events(self.server.stub))
+        back_up(self.folder / "older.db", self.server.data / "registry.db")
+        if self.random.random() < 0.5:
+            self.back_up()
+        self.running.set()
+
+    def replace(self) -> None:
+        """The same between two lives of the server."""
+        self.still()
+        self.histories.append(read_events(self.server.stub))
+        self.server.kill()
+        for file in self.server.data.glob("registry.db*"):
+            file.unlink()
+        shutil.copy(self.folder / "older.db", self.server.data / "registry.db")
+        self.start()
+        self.running.set()
+
+    def still(self) -> None:
+        """No client changes anything any more."""
+        self.running.clear()
+        for lock in self.changing:
+            with lock:  # what was under way has been answered
+                pass
+
+    def back_up(self) -> None:
+        back_up(self.server.data / "registry.db", self.folder / "older.db")
+
+    def start(self) -> None:
+        self.server.start()
+        host, _, port = self.server.address.rpartition(":")
+        for relay in self.relays:
+            relay.server = (host, int(port))
+            relay.cut()
+
+    # Threads.
+
+    def work(self, seed: float, lock: threading.Lock) -> None:
+        """A client that changes things until the end; whoever has its lock has it wait."""
+        choice = random.Random(seed)
+        while not self.closing.is_set():
+            self.running.wait(1)
+            with lock:
+                if self.running.is_set():
+                    try:
+                        self.change(choice)
+                    except grpc.RpcError as error:
+                        self.judge(error)
+                    except ValueError:  # the channel of a server that was ended
+                        pass
+
+    def judge(self, error: grpc.RpcError) -> None:
+        reason = Refusal(error).reason
+        gone = error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+        if not gone and reason not in ("ALIAS_NOT_FOUND", "TOO_MANY"):
+            self.failures.append(error)
+
+    def change(self, choice: random.Random) -> None:
+        model, alias, stage = choice.choice(MODELS), choice.choice(ALIASES), choice.choice(STAGES)
+        stub, kind = self.server.stub, choice.randrange(12)
+        method, fields = "SetAlias", {"reference": f"{model}:{choice.choice(['1', '1', '2'])}", "alias": alias}
+        if kind == 0:
+            method, fields = "RegisterVersion", {"model": model, "record": {"author": str(choice.random())}, "aliases": [alias]}
+        elif kind == 1:
+            method, fields = "DeleteAlias", {"model": model, "alias": alias}
+        elif kind < 4:
+            method, fields = "TransitionStage", {"reference": f"{model}:1", "stage": stage}
+        elif kind == 4:
+            method, fields = "AddNote", {"reference": f"{model}:1", "text": "a note"}
+        elif fields["reference"].endswith("2"):
+            fields["reference"] = f"{model}@latest"
+        getattr(stub, method)(request_of(method, **fields), timeout=SECONDS)
+        self.changes += 1
+
+    def keep(self) -> None:
+        """Ends dead streams."""
+        while not self.over.wait(HEARTBEAT):
+            for watcher in self.watchers:
+                watcher.cancel_if_dead()
+
+    # The reckoning.
+
+    def reckon(self) -> None:
+        """Every watch comes to the end of the log, and was told what is in it, and nothing else."""
+        last = self.server.stub.SetAlias(request_of("SetAlias", reference=f"{MODELS[0]}:1", alias="the-end")).position
+        for watcher in self.watchers:
+            watcher.wait_for(last)
+        self.histories.append(read_events(self.server.stub))
+        for watcher in self.watchers:
+            watcher.close()
+            for segment in watcher.segments:
+                self.check(watcher, segment)
+
+    def check(self, watcher: Watcher, segment: Segment) -> None:
+        """There is one history that has all of a segment."""
+        revisions = [revision_of(position) for position in segment.positions]
+        assert all(earlier <= later for earlier, later in pairwise(revisions)), "a watch never goes back"
+        reasons = [difference(history, watcher.choice, segment, revisions) for history in self.histories]
+        assert None in reasons, f"{watcher.choice}: {reasons}"
+
+    def end(self) -> None:
+        self.closing.set()
+        self.running.set()
+        with suppress(ProcessLookupError):
+            self.server.process.send_signal(signal.SIGCONT)
+        for watcher in self.watchers:
+            watcher.close()
+        self.over.set()
+        for relay in self.relays:
+            relay.close()
+        if self.server.process.returncode is None:
+            self.server.stop()
+
+
+def difference(history: list[Event], choice: Choice, segment: Segment, revisions: list[int]) -> str | None:
+    """How a segment differs from what this history says that it should be; None if it does not."""
+    places = {event.position: event.revision for event in history}
+    if missing := [position for position in segment.positions if position not in places]:
+        return f"the history does not have {len(missing)} of {len(segment.positions)} positions"
+    expected = [
+        choice.shown(event) for event in history if revisions[0] < event.revision <= revisions[-1] and choice.chooses(event)
+    ]
+    if segment.events != expected:
+        return f"{len(segment.events)} events, expected {len(expected)}"
+    known: dict[str, Message] = {}
+    for event in history:
+        if event.revision <= revisions[0] and event.kind in SIGNS and choice.chooses(event):
+            name = f"{event.model}{SIGNS[event.kind]}{event.name}"
+            known[name] = event.after.target
+            if not event.HasField("after"):
+                del known[name]
+    told = {f"{one.model}{SIGNS[one.kind]}{one.name}": one for one in segment.references}
+    if len(told) != len(segment.references) or told.keys() != known.keys():
+        return f"the snapshot has {sorted(told)}, expected {sorted(known)}"
+    for name, reference in told.items():
+        withheld = choice.for_serving and not known[name].servable
+        if withheld != (reference.absence == ABSENCE_UNSERVABLE) or (not withheld and reference.target != known[name]):
+            return f"the snapshot shows another {name}"
+    return None
+
+
+def main() -> None:
+    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 60.0
+    seed = int(sys.argv[2]) if len(sys.argv) > 2 else random.randrange(1_000_000)
+    print(f"keeping watch over registries that suffer for {seconds:g} s, seed {seed}", flush=True)
+    end, streams, events, faults, rounds = time.monotonic() + seconds, 0, 0, 0, 0
+    while (left := end - time.monotonic()) > 0:
+        with tempfile.TemporaryDirectory(prefix="podium-vigil-") as folder:
+            vigil = Vigil(Path(folder), seed + rounds)
+            vigil.run(min(left, ROUND_SECONDS))
+        rounds += 1
+        faults += vigil.faults
+        streams += sum(watcher.streams for watcher in vigil.watchers)
+        events += sum(len(segment.events) for watcher in vigil.watchers for segment in watcher.segments)
+        if sys.stdout.isatty():
+            print(f"\r{rounds} rounds, {faults} faults, {streams} streams, {events} events", end="", flush=True)
+    print(f"\r{rounds} rounds, {faults} faults, {streams} streams, {events} events")
+    print("nothing was lost, doubled, out of order or of two histories")
+
+
+if __name__ == "__main__":
+    main()
