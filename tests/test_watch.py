@@ -4,6 +4,7 @@ import itertools
 import shutil
 import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
@@ -95,6 +96,15 @@ class TestPromises:
         places = [(event.revision, event.ordinal) for event in seen]
         assert places == sorted(set(places))
         assert seen == log(stub, start)
+
+    def test_reliable_when_many_are_committed_at_once(self, stub):
+        seed(stub, "at-once")
+        with Watching(stub, {"model": "at-once", "kinds": [EVENT_KIND_ALIAS]}) as watch, ThreadPoolExecutor(16) as clients:
+            watch.snapshot()
+            start = watch.position
+            for round_ in range(5):
+                list(clients.map(lambda alias: set_alias(stub, "at-once", f"{round_}-{alias}", 1), range(100)))  # noqa: B023
+            assert watch.events(500) == log(stub, start)
 
     def test_atomic_a_revision_comes_with_one_position(self, stub):
         seed(stub, "atomic", versions=1)
@@ -326,6 +336,23 @@ class TestLateAndSlow:
             assert numbers == [2 - round_ % 2 for round_ in range(600)]
             set_alias(server.stub, "late", "champion", 2)
             assert watch.events(1)[0].after.target.number == 2
+
+    def test_revisions_of_many_events_are_read_whole(self, start_server):
+        server = start_server()
+        seed(server.stub, "wide", versions=1)
+        for alias in range(100):
+            set_alias(server.stub, "wide", f"alias-{alias}", 1)
+        start = set_alias(server.stub, "wide", "last", 1).position
+        for stage in ("staging", "production", "staging", "production"):  # none of them ends where a piece of the log ends
+            move(server.stub, "wide", 1, stage)
+        for alias in range(200):
+            set_alias(server.stub, "wide", f"more-{alias}", 1)
+        move(server.stub, "wide", 1, "staging")  # more than a piece by itself
+        server.stop()
+        server.start()
+        expected = [event for event in log(server.stub, start) if event.kind in (EVENT_KIND_ALIAS, EVENT_KIND_STAGE)]
+        with Watching(server.stub, {"model": "wide"}, position=start) as watch:
+            assert watch.events(len(expected)) == expected
 
     def test_positions_move_while_the_log_is_searched_in_vain(self, start_server):
         server = start_server("--heartbeat", "0.05")

@@ -2,6 +2,7 @@
 
 import queue
 import threading
+import time
 from typing import NamedTuple
 
 import grpc
@@ -9,7 +10,7 @@ from podium.v1.events_pb2 import EVENT_KIND_ALIAS, EVENT_KIND_LATEST, EVENT_KIND
 from podium.v1.watch_pb2 import WatchFilter, WatchRequest
 
 REFERENCE_KINDS = {EVENT_KIND_ALIAS, EVENT_KIND_STAGE, EVENT_KIND_LATEST}
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 20
 
 
 class Step(NamedTuple):
@@ -54,11 +55,13 @@ class Watching:
 
     def step(self):
         """The next step that is not a heartbeat."""
-        while True:
+        end = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < end:
             found = self.any_step()
             assert isinstance(found, Step), found
             if found.references is not None or found.events:
                 return found
+        raise AssertionError("nothing but heartbeats")
 
     def snapshot(self):
         """The first step, by reference: `model@alias` or `model#stage`, to the whole Reference."""
