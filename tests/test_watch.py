@@ -354,6 +354,31 @@ class TestLateAndSlow:
         with Watching(server.stub, {"model": "wide"}, position=start) as watch:
             assert watch.events(len(expected)) == expected
 
+    def test_the_log_may_be_ahead_of_what_a_server_shows(self, start_server):
+        """A server that reads the log for a late watch finds changes of another that it has not shown yet. They come once."""
+        one = start_server()
+        start = seed(one.stub, "ahead")
+        for round_ in range(20):
+            set_alias(one.stub, "ahead", "champion", 2 - round_ % 2)
+        other = start_server()
+        closing = threading.Event()
+
+        def move_on():
+            while not closing.is_set():
+                for number in (2, 1):
+                    set_alias(one.stub, "ahead", "champion", number)
+
+        mover = threading.Thread(target=move_on)
+        mover.start()
+        try:
+            for _ in range(20):
+                with Watching(other.stub, {"model": "ahead"}, position=start) as watch:
+                    revisions = [watch.step().events[-1].revision for _ in range(30)]
+                    assert revisions == sorted(set(revisions))
+        finally:
+            closing.set()
+            mover.join()
+
     def test_positions_move_while_the_log_is_searched_in_vain(self, start_server):
         server = start_server("--heartbeat", "0.05")
         position = seed(server.stub, "vain")

@@ -1,5 +1,5 @@
-"""Clients change a registry while watches of it are cut and its server is killed, stopped, and replaced by older copies of itself;
-then what each watch was told is compared with the log.
+"""Clients change a registry while watches of it are cut and its two servers are killed and stopped, and its database is replaced by
+older copies of itself; then what each watch was told is compared with the log.
 
 `python tests/vigil.py [SECONDS] [SEED]`; the tests run the short form. Each round begins with a new registry.
 """
@@ -11,7 +11,6 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -52,9 +51,10 @@ class Vigil:
     def __init__(self, folder: Path, seed: int) -> None:
         self.random = random.Random(seed)
         self.folder = folder
-        self.server = RunningServer(folder / "data", "--heartbeat", str(HEARTBEAT), "--grace", "1")
+        self.data = folder / "data"
+        self.servers = [RunningServer(self.data, "--heartbeat", str(HEARTBEAT), "--grace", "1") for _ in range(2)]
         self.histories: list[list[Event]] = []
-        self.relays = [Relay(self.server.address) for _ in range(3)]
+        self.relays = [Relay(self.servers[place % 2].address) for place in range(3)]
         self.watchers: list[Watcher] = []
         self.faults = self.changes = 0
         self.running = threading.Event()
@@ -67,8 +67,8 @@ class Vigil:
         """Some life with faults, and then the reckoning."""
         try:
             for model in MODELS:
-                self.server.stub.CreateModel(request_of("CreateModel", name=model, lifecycle="permissive"))
-                self.server.stub.RegisterVersion(request_of("RegisterVersion", model=model))
+                self.servers[0].stub.CreateModel(request_of("CreateModel", name=model, lifecycle="permissive"))
+                self.servers[0].stub.RegisterVersion(request_of("RegisterVersion", model=model))
             self.back_up()
             for place, choice in enumerate(CHOICES * 2):
                 self.watchers.append(Watcher(self.relays[place % 3], choice, self.random.random(), HEARTBEAT))
@@ -84,7 +84,7 @@ class Vigil:
             self.reckon()
         finally:
             self.end()
-        assert "Traceback" not in self.server.output()
+        assert "Traceback" not in self.servers[0].output()  # of both
 
     def suffer(self, seconds: float) -> None:
         """One fault after the other."""
@@ -113,36 +113,41 @@ class Vigil:
         self.random.choice(self.relays).cut_after(down=self.random.randint(1, 20_000))
 
     def kill(self) -> None:
-        self.server.kill()
-        self.start()
+        server = self.random.choice(self.servers)
+        server.kill()
+        self.start(server)
 
     def restart(self) -> None:
-        self.server.stop()
-        self.start()
+        server = self.random.choice(self.servers)
+        server.stop()
+        self.start(server)
 
     def stall(self) -> None:
-        self.server.process.send_signal(signal.SIGSTOP)
+        server = self.random.choice(self.servers)
+        server.process.send_signal(signal.SIGSTOP)
         self.closing.wait(self.random.choice([0.1, 4 * HEARTBEAT + 0.5]))
-        self.server.process.send_signal(signal.SIGCONT)
+        server.process.send_signal(signal.SIGCONT)
 
     def replace_under(self) -> None:
-        """The database falls back to an older state of itself while the server runs."""
+        """The database falls back to an older state of itself while the servers run."""
         self.still()
-        self.histories.append(read_events(self.server.stub))
-        back_up(self.folder / "older.db", self.server.data / "registry.db")
+        self.read_history()
+        back_up(self.folder / "older.db", self.data / "registry.db")
         if self.random.random() < 0.5:
             self.back_up()
         self.running.set()
 
     def replace(self) -> None:
-        """The same between two lives of the server."""
+        """The same between two lives of the servers."""
         self.still()
-        self.histories.append(read_events(self.server.stub))
-        self.server.kill()
-        for file in self.server.data.glob("registry.db*"):
+        self.read_history()
+        for server in self.servers:
+            server.kill()
+        for file in self.data.glob("registry.db*"):
             file.unlink()
-        shutil.copy(self.folder / "older.db", self.server.data / "registry.db")
-        self.start()
+        shutil.copy(self.folder / "older.db", self.data / "registry.db")
+        for server in self.servers:
+            self.start(server)
         self.running.set()
 
     def still(self) -> None:
@@ -153,14 +158,19 @@ class Vigil:
                 pass
 
     def back_up(self) -> None:
-        back_up(self.server.data / "registry.db", self.folder / "older.db")
+        back_up(self.data / "registry.db", self.folder / "older.db")
 
-    def start(self) -> None:
-        self.server.start()
-        host, _, port = self.server.address.rpartition(":")
-        for relay in self.relays:
-            relay.server = (host, int(port))
-            relay.cut()
+    def read_history(self) -> None:
+        """What happened so far, before the end of it is cut, or at the end."""
+        self.histories.append(read_events(self.servers[0].stub))
+
+    def start(self, server: RunningServer) -> None:
+        server.start()
+        host, _, port = server.address.rpartition(":")
+        for place, relay in enumerate(self.relays):
+            if self.servers[place % 2] is server:
+                relay.server = (host, int(port))
+                relay.cut()
 
     # Threads.
 
@@ -186,7 +196,7 @@ class Vigil:
 
     def change(self, choice: random.Random) -> None:
         model, alias, stage = choice.choice(MODELS), choice.choice(ALIASES), choice.choice(STAGES)
-        stub, kind = self.server.stub, choice.randrange(12)
+        stub, kind = choice.choice(self.servers).stub, choice.randrange(12)
         method, fields = "SetAlias", {"reference": f"{model}:{choice.choice(['1', '1', '2'])}", "alias": alias}
         if kind == 0:
             method, fields = "RegisterVersion", {"model": model, "record": {"author": str(choice.random())}, "aliases": [alias]}
@@ -211,10 +221,10 @@ class Vigil:
 
     def reckon(self) -> None:
         """Every watch comes to the end of the log, and was told what is in it, and nothing else."""
-        last = self.server.stub.SetAlias(request_of("SetAlias", reference=f"{MODELS[0]}:1", alias="the-end")).position
+        last = self.servers[0].stub.SetAlias(request_of("SetAlias", reference=f"{MODELS[0]}:1", alias="the-end")).position
         for watcher in self.watchers:
             watcher.wait_for(last)
-        self.histories.append(read_events(self.server.stub))
+        self.read_history()
         for watcher in self.watchers:
             watcher.close()
             for segment in watcher.segments:
@@ -230,15 +240,16 @@ class Vigil:
     def end(self) -> None:
         self.closing.set()
         self.running.set()
-        with suppress(ProcessLookupError):
-            self.server.process.send_signal(signal.SIGCONT)
+        for server in self.servers:
+            server.process.send_signal(signal.SIGCONT)
         for watcher in self.watchers:
             watcher.close()
         self.over.set()
         for relay in self.relays:
             relay.close()
-        if self.server.process.returncode is None:
-            self.server.stop()
+        for server in self.servers:
+            if server.process.returncode is None:
+                server.stop()
 
 
 def difference(history: list[Event], choice: Choice, segment: Segment, revisions: list[int]) -> str | None:

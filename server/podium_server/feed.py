@@ -19,8 +19,10 @@ from podium_server.limits import MAX_WATCHES
 from podium_server.positions import Position
 
 RING_EVENTS = 10_000
-MAX_TAKEN = 256  # revisions that one watcher takes from the ring at once
+TAKEN_EVENTS = 256  # which one watcher takes from the ring at once, or the last of them more
 FULL_BYTES = 64 * 1024
+
+CUT = "history was cut, by a restored backup: watch again without a position"
 
 
 def position_bytes(position: Position) -> bytes:
@@ -164,14 +166,26 @@ class Feed:
         if self._closed:
             raise Stopping("the server is stopping: watch again from the last position")
         if watcher.history != self.history:
-            raise PositionUnknown("history was cut, by a restored backup: watch again without a position")
+            raise PositionUnknown(CUT)
 
     def after(self, watcher: Watcher) -> list[Moment] | None:
-        """The next revisions after its cursor, none if there are none; None if the ring does not go back that far."""
+        """The next revisions after its cursor, none if there are none; None if the ring does not go back that far.
+
+        PositionUnknown if the cursor is in another history than the feed, which is about to learn of it.
+        """
         behind = self.position.revision - watcher.cursor.revision
-        if watcher.cursor.revision < self._start.revision:
+        if behind > len(self._ring):
             return None
-        return [self._ring[place] for place in range(-behind, min(0, MAX_TAKEN - behind))]
+        if watcher.cursor != (self._ring[-behind - 1].position if behind < len(self._ring) else self._start):
+            raise PositionUnknown(CUT)
+        taken: list[Moment] = []
+        events = 0
+        for place in range(-behind, 0):
+            taken.append(self._ring[place])
+            events += len(taken[-1].lines)
+            if events >= TAKEN_EVENTS:
+                break
+        return taken
 
     def _wake(self, moment: Moment, before: Position) -> None:
         for model in {line.event.model for line in moment.lines}:

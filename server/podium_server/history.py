@@ -63,10 +63,10 @@ class Revision(NamedTuple):
     events: list[Event]
 
 
-COLUMNS = ", ".join(f'"{name}"' for name in Event._fields)
-_AFTER = f"SELECT {COLUMNS} FROM event WHERE revision > ? ORDER BY revision, ordinal"
+_COLUMNS = ", ".join(f'"{name}"' for name in Event._fields)
+_AFTER = f"SELECT {_COLUMNS} FROM event WHERE revision > ? ORDER BY revision, ordinal"
 
-_ONE = f"SELECT {COLUMNS} FROM event WHERE revision = ? ORDER BY ordinal"
+_BETWEEN = f"SELECT {_COLUMNS} FROM event WHERE revision > ? AND revision <= ? ORDER BY revision, ordinal LIMIT ?"
 
 
 def nonce_at(reader: Reader, revision: int) -> bytes | None:
@@ -85,15 +85,15 @@ def read_since(reader: Reader, known: Position) -> list[Revision] | None:
     return _revisions(reader.all(_AFTER, known.revision))
 
 
-def read_piece(reader: Reader, known: Position) -> list[Revision] | None:
-    """As `read_since`, but only the next few: none if there are no more."""
+def read_piece(reader: Reader, known: Position, last: int) -> list[Revision] | None:
+    """As `read_since`, but only the next few, up to the revision `last`: none if there are no more."""
     if nonce_at(reader, known.revision) != known.nonce:
         return None
-    revisions = _revisions(reader.all(f"{_AFTER} LIMIT {PIECE_EVENTS}", known.revision))
+    revisions = _revisions(reader.all(_BETWEEN, known.revision, last, PIECE_EVENTS))
     if sum(len(revision.events) for revision in revisions) < PIECE_EVENTS:
         return revisions
     # The last one may have more events than were read.
-    return revisions[:-1] or _revisions(reader.all(_ONE, known.revision + 1))
+    return revisions[:-1] or _revisions(reader.all(_BETWEEN, known.revision, known.revision + 1, -1))
 
 
 def _revisions(rows: Iterable[tuple[object, ...]]) -> list[Revision]:

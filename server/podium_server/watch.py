@@ -10,7 +10,7 @@ from podium.v1 import events_pb2 as pb
 from podium.v1.watch_pb2 import Reference, WatchRequest, WatchResponse
 
 from podium_server.errors import PositionUnknown
-from podium_server.feed import FULL_BYTES, Feed, Moment, Watcher, pack, position_bytes
+from podium_server.feed import CUT, FULL_BYTES, Feed, Moment, Watcher, pack, position_bytes
 from podium_server.filters import Chosen, chooses
 from podium_server.history import read_piece
 from podium_server.ledger import Caller
@@ -105,16 +105,17 @@ class Watch:
                 due = loop.time() + self._heartbeat
 
     async def _replay(self, watcher: Watcher) -> Packed:
-        """A piece of the log."""
+        """A piece of the log, as far as the feed is: the log may be ahead of it."""
+        shown = self._feed.position.revision
 
         def piece(reader: Reader) -> Packed | None:
-            revisions = read_piece(reader, watcher.cursor)
+            revisions = read_piece(reader, watcher.cursor, shown)
             return None if revisions is None else pack(map(Moment, revisions), watcher)
 
         async with self._catching_up:
             packed = await self._read(piece)
         if packed is None:
-            raise PositionUnknown("history was cut, by a restored backup: watch again without a position")
+            raise PositionUnknown(CUT)
         return packed
 
 
