@@ -66,6 +66,9 @@ OPTIONS = (
     ("grpc.http2.lookahead_bytes", 2 << 20),
     # A chunk of 1 MiB is one frame and not 64.
     ("grpc.http2.max_frame_size", 1 << 20),
+    # Calls that wait to be taken up: all watches of a fleet may come back in one moment, and those above are cancelled.
+    ("grpc.server.max_pending_requests", 20_000),
+    ("grpc.server.max_pending_requests_hard_limit", 20_000),
 )
 
 

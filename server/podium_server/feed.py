@@ -6,8 +6,9 @@ those that wait for a change of some model are woken by one; all of this is the 
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cached_property
+from itertools import chain
 
 from podium.v1 import events_pb2 as pb
 from podium.v1.watch_pb2 import WatchResponse
@@ -36,17 +37,21 @@ class Line:
     def __init__(self, event: Event) -> None:
         self.event = event
 
+    def bytes_for(self, watcher: "Watcher") -> bytes:
+        """As this watcher may see it."""
+        return self._for_serving if watcher.for_serving else self._plain
+
     @cached_property
-    def plain(self) -> bytes:
+    def _plain(self) -> bytes:
         """With everything."""
         return WatchResponse(events=[self.event.to_proto()]).SerializeToString()
 
     @cached_property
-    def for_serving(self) -> bytes:
+    def _for_serving(self) -> bytes:
         """Without versions that may not serve."""
         event = self.event.to_proto()
         if event.kind not in REFERENCE_KINDS:
-            return self.plain
+            return self._plain
         if event.HasField("before") and not event.before.target.servable:
             event.ClearField("before")
         if event.HasField("after") and not event.after.target.servable:
@@ -130,8 +135,10 @@ class Feed:
             moment = Moment(revision)
             self._ring.append(moment)
             self._events += len(moment.lines)
-            before, self.position = self.position, moment.position
-            self._wake(moment, before)
+            for line in moment.lines:
+                for watcher in self._choosers(line):
+                    watcher.notify(self.position)
+            self.position = moment.position
         while self._events > RING_EVENTS and len(self._ring) > 1:
             oldest = self._ring.popleft()
             self._events -= len(oldest.lines)
@@ -187,11 +194,11 @@ class Feed:
                 break
         return taken
 
-    def _wake(self, moment: Moment, before: Position) -> None:
-        for model in {line.event.model for line in moment.lines}:
-            for watcher in (*self._by_model.get(model, ()), *self._globbing):
-                if any(watcher.chosen.has(line.event.model, line.event.kind, line.event.name) for line in moment.lines):
-                    watcher.notify(before)
+    def _choosers(self, line: Line) -> Iterator[Watcher]:
+        model, kind, name = line.event.model, line.event.kind, line.event.name
+        for watcher in chain(self._by_model.get(model, ()), self._globbing):
+            if watcher.chosen.has(model, kind, name):
+                yield watcher
 
     def _wake_all(self) -> None:
         for watcher in {*self._globbing, *(one for some in self._by_model.values() for one in some)}:
@@ -209,7 +216,7 @@ def pack(moments: Iterable[Moment], watcher: Watcher) -> tuple[list[bytes], Posi
     for moment in moments:
         for line in moment.lines:
             if watcher.chosen.has(line.event.model, line.event.kind, line.event.name):
-                parts.append(line.for_serving if watcher.for_serving else line.plain)
+                parts.append(line.bytes_for(watcher))
                 size += len(parts[-1])
                 if size >= FULL_BYTES and line is not moment.lines[-1]:
                     packed.append(b"".join(parts))

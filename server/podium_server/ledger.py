@@ -32,6 +32,7 @@ MAX_WAITING = 10_000
 MAX_GROUP = 256
 LARGE_BYTES = 64 * 1024
 MAX_ROWS = 32
+FORGET_EVERY = 64  # revisions; at once far more are forgotten than have come since
 REQUEST_KEPT_MICROSECONDS = 24 * 3600 * 1_000_000
 
 T = TypeVar("T")
@@ -214,10 +215,11 @@ class _Group:
             self._take_head()
             # Revisions of other processes; what they did is before what this group does.
             earlier = [] if self._head == self._posted else read_since(self._connection, self._posted)
-            self._forget_requests()
             outcomes = [self._run(work) for work in group]
             if self._revisions:
                 self._connection.run("UPDATE head SET revision = ?, nonce = ?, time = ?", *self._head, self._now)
+            if self._head.revision % FORGET_EVERY < len(self._revisions):
+                self._forget_requests()
             news = load(self._connection) if earlier is None else earlier + self._revisions
             self._connection.run("COMMIT")
         except BaseException:

@@ -175,4 +175,6 @@ class View:
         elif event.after is None:
             model.entries.pop(sign + event.name, None)
         else:
-            model.entries[sign + event.name] = Entry.of(EventState.FromString(event.after).target)
+            target = EventState.FromString(event.after).target
+            # A state that is a target has the bytes of a reply with that target: the field has the same number.
+            model.entries[sign + event.name] = Entry(event.after, target.servable, tuple(target.warnings))
