@@ -4,6 +4,7 @@ import random
 import re
 import threading
 import time
+from collections import deque
 from typing import NamedTuple
 
 import grpc
@@ -88,6 +89,7 @@ class Watcher(threading.Thread):
         self.position = ""
         self.newest = ""
         self.call: grpc.Call | None = None
+        self.ends: deque[str] = deque(maxlen=5)
 
     def run(self) -> None:
         with grpc.insecure_channel(self.relay.address, options=OPTIONS) as channel:
@@ -103,6 +105,7 @@ class Watcher(threading.Thread):
                 self.closing.wait(0.05 * self.random.random())
 
     def take_end(self, error: grpc.RpcError) -> None:
+        self.ends.append(f"{error.code().name} {error.details()}")
         if error.code() is grpc.StatusCode.OUT_OF_RANGE:
             assert Refusal(error).reason == "POSITION_UNKNOWN"
             self.position = self.newest = ""
@@ -159,7 +162,7 @@ class Watcher(threading.Thread):
             there = self.reached.wait_for(lambda: self.failure or self.position == position, SECONDS)
         if self.failure:
             raise self.failure
-        assert there, f"{self.choice} is at {self.position}, not at {position}"
+        assert there, f"{self.choice} is at {self.position}, not at {position}; {self.streams} streams, ended {list(self.ends)}"
 
     def close(self) -> None:
         self.closing.set()

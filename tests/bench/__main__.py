@@ -1,18 +1,23 @@
 """Measures a registry and, by turns in the same run, what it could be at best; prints a table. See scripts/bench."""
 
 import argparse
+import itertools
 import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import follow
 import large
 import machine
 import mutations
+import peers
 import resolve
 import scale
 import transfers
+import unread
+import watch
 from generator import Generator
 from table import Row, lines
 
@@ -27,6 +32,7 @@ def arguments() -> argparse.Namespace:
         "--only", action="append", metavar="PART", choices=PARTS, help=f"one of: {', '.join(PARTS)}; may be repeated"
     )
     parser.add_argument("--large", action="store_true", help="also the part `large`: 17 GiB of disk, and minutes")
+    parser.add_argument("--peers", action="store_true", help="also the part `peers`: beside MLflow and etcd, which it installs")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures as JSON")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where to work (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="how often each pair is measured (default: %(default)s)")
@@ -38,8 +44,11 @@ PARTS: dict[str, Callable[[Generator, Path], Iterator[Row]]] = {
     "resolve": resolve.measure,
     "mutations": mutations.measure,
     "transfers": lambda generator, folder: transfers.measure(folder, generator.rounds),
+    "watch": watch.measure,
+    "follow": lambda _generator, folder: follow.measure(folder),
     "scale": scale.measure,
-    "large": lambda _generator, folder: large.measure(folder),
+    "large": lambda generator, folder: itertools.chain(large.measure(folder), unread.measure(generator, folder)),
+    "peers": peers.measure,
 }
 
 
@@ -62,7 +71,7 @@ def main() -> None:
     generator = Generator.build(asked.folder, asked.seconds, asked.rounds)
     rows: dict[str, list[Row]] = {}
     try:
-        for name in asked.only or [name for name in PARTS if name != "large" or asked.large]:
+        for name in asked.only or [name for name in PARTS if getattr(asked, name, True)]:
             folder = work / name
             folder.mkdir()
             rows[name] = []

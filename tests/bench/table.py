@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True)
 class Row:
-    """One figure. `best` is what it could be, `ratio` the median over rounds of figure to best; `ok` is unset without a target."""
+    """One figure. `best` is what it could be, or what a peer has; `ratio` the median over rounds of figure to that; `ok` is unset
+    without a target.
+    """
 
     what: str
     unit: str
@@ -56,7 +58,7 @@ def _judge(value: float, at_least: float | None, at_most: float | None, unit: st
 
 def lines(rows: Sequence[Row]) -> list[str]:
     """The table, aligned."""
-    cells = [("", "podium", "at best", "ratio", "target", "", "beside it")]
+    cells = [("", "podium", "beside", "ratio", "target", "", "what is beside it")]
     above = ""
     for row in rows:
         more = row.what.removeprefix(above + ", ") if above else row.what

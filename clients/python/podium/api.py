@@ -2,6 +2,7 @@
 
 from podium.cache import Cache, Entry, Pruned
 from podium.comparison import Difference
+from podium.current import Current, State
 from podium.errors import (
     AlreadyExists,
     Conflict,
@@ -19,10 +20,11 @@ from podium.errors import (
     ResourceExhausted,
     Unavailable,
 )
+from podium.follower import Follower
 from podium.publish import Push
 from podium.registry import Registry, connect
 from podium.v1.aliases_pb2 import Alias
-from podium.v1.events_pb2 import Event, EventKind
+from podium.v1.events_pb2 import Absence, Event, EventKind
 from podium.v1.models_pb2 import Model
 from podium.v1.records_pb2 import (
     Column,
@@ -41,13 +43,18 @@ from podium.v1.records_pb2 import (
 )
 from podium.v1.resolve_pb2 import Target
 from podium.v1.versions_pb2 import File, Note, Version
+from podium.v1.watch_pb2 import Reference
+from podium.watching import Changes, Snapshot, Watch
 
 __all__ = [
+    "Absence",
     "Alias",
     "AlreadyExists",
     "Cache",
+    "Changes",
     "Column",
     "Conflict",
+    "Current",
     "DamagedFile",
     "DataLoss",
     "Difference",
@@ -58,6 +65,7 @@ __all__ = [
     "ExternalFile",
     "FailedPrecondition",
     "File",
+    "Follower",
     "Hardware",
     "HostileServer",
     "Input",
@@ -76,15 +84,19 @@ __all__ = [
     "Pruned",
     "Push",
     "PushRefused",
+    "Reference",
     "Registry",
     "ResourceExhausted",
     "Run",
     "Serving",
+    "Snapshot",
     "Source",
+    "State",
     "Target",
     "Unavailable",
     "Version",
     "VersionRecord",
+    "Watch",
     "aliases",
     "close",
     "connect",
@@ -94,6 +106,7 @@ __all__ = [
     "edit_version",
     "events",
     "files",
+    "follow",
     "get",
     "info",
     "manifest",
@@ -107,6 +120,7 @@ __all__ = [
     "transition",
     "verify",
     "versions",
+    "watch",
 ]
 
 _shared = Registry()
@@ -119,6 +133,7 @@ edit_model = _shared.edit_model
 edit_version = _shared.edit_version
 events = _shared.events
 files = _shared.files
+follow = _shared.follow
 get = _shared.get
 info = _shared.info
 manifest = _shared.manifest
@@ -132,3 +147,4 @@ set_alias = _shared.set_alias
 transition = _shared.transition
 verify = _shared.verify
 versions = _shared.versions
+watch = _shared.watch

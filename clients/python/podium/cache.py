@@ -1,5 +1,6 @@
 """The content cache that all processes of a user share: files by digest, versions as folders. CACHE.md is its contract."""
 
+import json
 import os
 import re
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from podium.errors import PodiumError
-from podium.locks import LockFile, Pause, lock_file
+from podium.locks import Hold, LockFile, Pause, lock_file
 from podium.sealed import build, dismantle, folder_size, has_exactly, is_sealed, remove, seal
 
 LAYOUT = "v1"
@@ -72,20 +73,31 @@ class Cache:
                     self._complete(digest, fetch)
                     self._check_kept(path, size)
 
+    def keep(self, digest: str, pause: Pause = time.sleep) -> None:
+        """Keeps the version with this digest, which need not be there yet, from pruning until the process ends."""
+        self._locks("holds").keep(digest, pause)
+
+    def hold(self, digest: str, pause: Pause = time.sleep) -> Hold:
+        """Keeps the version with this digest, which need not be there yet, from pruning until the hold is released."""
+        return self._locks("holds").hold(digest, pause)
+
     def version(self, digest: str, files: Mapping[str, int], fill: Callable[[Path], None], pause: Pause = time.sleep) -> Path:
-        """The folder of a version with these files (path → size in bytes), held against pruning until the process ends.
+        """The folder of a version with these files (path → size in bytes), of which the caller has a hold.
 
         Where it is not there, or not as it was left, `fill` puts all files into a new folder, which takes its place.
         """
         folder = self.version_path(digest)
-        self._locks("holds").hold(digest, pause)
         if not has_exactly(folder, files):
             with self._locks("trees").exclusive(digest, pause):
                 if not has_exactly(folder, files):
                     build(folder, fill)
-        with suppress(PermissionError):  # the cache of another user
-            os.utime(folder)
+        self.touch(digest)
         return folder
+
+    def touch(self, digest: str) -> None:
+        """The version with this digest, if it is there, was used until now."""
+        with suppress(PermissionError, FileNotFoundError):  # the cache of another user
+            os.utime(self.version_path(digest))
 
     def version_path(self, digest: str) -> Path:
         """Where the folder of the version with this digest is, if it is there."""
@@ -98,6 +110,11 @@ class Cache:
     def partial_path(self, digest: str) -> Path:
         """Where the file with this digest grows."""
         return self._layout / "partial" / _name(digest)
+
+    @property
+    def followed_path(self) -> Path:
+        """Where followers write what they had last."""
+        return self._layout / "followed"
 
     def entries(self) -> list[Entry]:
         """What is there."""
@@ -124,6 +141,7 @@ class Cache:
                 if orphan is not None and path.stat().st_ino in unlinked:
                     freed += self._remove_file(orphan) or 0
         self._remove_leftovers()
+        self._remove_records(before)
         return Pruned(tuple(gone), freed)
 
     def _complete(self, digest: str, fetch: Callable[[Path], None]) -> None:
@@ -198,6 +216,19 @@ class Cache:
                 finally:
                     locks.release(path.stem)
 
+    def _remove_records(self, before: float) -> None:
+        """Removes what followers wrote about versions that are not there any more, and what they had no time to rename."""
+        for path in self.followed_path.glob("*"):
+            with suppress(OSError):
+                if path.stat().st_mtime <= before and not self._is_there(path):
+                    path.unlink()
+
+    def _is_there(self, record: Path) -> bool:
+        try:
+            return self.version_path(json.loads(record.read_bytes())["target"]["digest"]).is_dir()
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return False
+
     def _locks(self, what: Literal["blobs", "trees", "holds"]) -> LockFile:
         return lock_file(self._layout / "locks" / what)
 
@@ -205,5 +236,6 @@ class Cache:
 def _name(digest: str) -> str:
     """The file name of a digest; nothing else that a server says becomes one here."""
     name = digest.removeprefix("sha256:")
-    assert _NAME.fullmatch(name), digest
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{digest!r} is no digest")
     return name

@@ -27,10 +27,17 @@ _FICLONE = 0x40049409  # an ioctl of Linux: share the blocks, copy them when one
 _SHOWN = 5
 
 
-def checkout(transport: Transport, cache: Cache, listing: Listing, report: Report) -> Path:
-    """The version's read-only folder in the cache. Only bytes that the cache does not have are fetched."""
+def checkout(transport: Transport, cache: Cache, listing: Listing, report: Report, crew: Crew) -> Path:
+    """The version's read-only folder in the cache, of which the caller has a hold.
+
+    Only bytes that the cache does not have are fetched, by the crew: if that is stopped, they are partial files.
+    """
     sizes = {file.path: file.size_bytes for file in listing.stored}
-    folder = cache.version(listing.target.digest, sizes, lambda new: _fill(new, transport, cache, listing, report))
+
+    def fill(new: Path) -> None:
+        _fill(new, transport, cache, listing, report, crew)
+
+    folder = cache.version(listing.target.digest, sizes, fill, crew.pause)
     if listing.external:
         # What the server says is written out (%r): a log may end in a terminal. Paths have been checked.
         names = ", ".join(f"{file.path} ({file.uri!r})" for file in listing.external[:_SHOWN])
@@ -84,7 +91,7 @@ def copy_out(folder: Path, place: Path, listing: Listing, report: Report) -> Pat
     return place
 
 
-def _fill(folder: Path, transport: Transport, cache: Cache, listing: Listing, report: Report) -> None:
+def _fill(folder: Path, transport: Transport, cache: Cache, listing: Listing, report: Report, crew: Crew) -> None:
     """Puts links to all files of the version into a new folder, after fetching those that the cache does not have."""
     same: dict[str, list[File]] = defaultdict(list)
     for file in listing.stored:
@@ -92,7 +99,7 @@ def _fill(folder: Path, transport: Transport, cache: Cache, listing: Listing, re
     groups = sorted(same.values(), key=lambda files: -files[0].size_bytes)
     missing = [files[0] for files in groups if not is_sealed(cache.file_path(files[0].digest), files[0].size_bytes)]
     _check_room(cache, missing)
-    crew, meter = Crew(), Meter(report, "downloading", sum(file.size_bytes for file in missing))
+    meter = Meter(report, "downloading", sum(file.size_bytes for file in missing))
     download = Download(transport, crew, meter, pinned(listing.target))
 
     def place(files: list[File]) -> None:

@@ -4,12 +4,14 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from podium.errors import InvalidArgument
 from podium.listing import Listing
+from podium.sealed import break_seal
 from podium.transfers import Crew
 from podium.v1.versions_pb2 import File
 
@@ -40,6 +42,14 @@ def compare(listing: Listing, directory: Path) -> list[Difference]:
     folders = {parent.as_posix() for path in known for parent in PurePosixPath(path).parents}
     found += [Difference(path, "extra") for path in _paths(directory) if path not in known | folders]
     return sorted(found, key=lambda difference: difference.path)
+
+
+def break_seals(differences: list[Difference], folder: Path) -> None:
+    """Marks the files of a version's folder in the cache that are not as they must be, so that the next pull replaces them."""
+    for difference in differences:
+        if difference.problem == "changed":  # a pull sees by itself what is missing or extra
+            with suppress(OSError):
+                break_seal(folder / difference.path)
 
 
 def _problem(file: File, path: Path) -> Literal["missing", "changed"] | None:

@@ -1,6 +1,7 @@
 """Forks and calls take turns: a process can be forked only while none of its threads is inside gRPC, else the child hangs.
 
-Before a fork, streams are cancelled (whoever runs one goes on where it stopped) and short calls are waited for.
+Before a fork, streams are cancelled, and calls that a push or pull repeats: whoever runs one goes on where it stopped. Other
+calls are short, and are waited for.
 """
 
 import logging
@@ -8,6 +9,8 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+import grpc
 
 log = logging.getLogger("podium")
 
@@ -52,6 +55,24 @@ class Turns:
         finally:
             with self._changed:
                 self._cancels.discard(cancel)
+
+    def opened(self, call: grpc.Call) -> None:
+        """Within `calling`: this stream stays open while nobody is inside. A fork cancels it, and waits until it has ended."""
+        changed = self._changed
+
+        def ended() -> None:
+            with changed:
+                self._inside -= 1
+                self._cancels.discard(call.cancel)
+                changed.notify_all()
+
+        with changed:
+            self._inside += 1
+            self._cancels.add(call.cancel)
+            if self._forking:
+                call.cancel()
+        if not call.add_callback(ended):
+            ended()
 
     def before_fork(self) -> None:
         with self._changed:

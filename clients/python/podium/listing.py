@@ -30,19 +30,19 @@ class Listing:
         return manifest_text(self.stored)
 
 
-def list_files(transport: Transport, target: Target) -> Listing:
+def list_files(transport: Transport, target: Target, crew: Crew) -> Listing:
     """All files of a version; HostileServer if they cannot be the files that its digest stands for."""
     request = ListFilesRequest(reference=pinned(target), page_size=_PAGE_SIZE)
     files: list[File] = []
     while len(files) <= MAX_FILES:
-        page = transport.persist(lambda stub: stub.ListFiles, request, Crew())
+        page = transport.persist(lambda stub: stub.ListFiles, request, crew)
         files += page.files
         request.page_token = page.next_page_token
         if not request.page_token:
             break
         if not page.files:
             raise HostileServer(f"the server lists the files of {pinned(target)} without an end")
-    _check(files, pinned(target))
+    check_files(files, pinned(target))
     stored = tuple(file for file in files if not file.uri)
     if sha256(manifest_text(stored).encode()).hexdigest() != target.digest.removeprefix("sha256:"):
         raise HostileServer(f"the server lists files of {pinned(target)} that are not those of {target.digest}")
@@ -60,7 +60,8 @@ def manifest_text(files: Sequence[File]) -> str:
     return "".join(f"{digest}  {path}\n" for path, digest in lines)
 
 
-def _check(files: Sequence[File], reference: str) -> None:
+def check_files(files: Sequence[File], reference: str) -> None:
+    """HostileServer if they cannot be the files of one version."""
     if len(files) > MAX_FILES:
         raise HostileServer(f"the server lists more than {MAX_FILES} files of {reference}")
     sizes: dict[str, int] = {}

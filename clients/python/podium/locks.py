@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from podium.forks import turns
+
 FIRST_PAUSE, LONGEST_PAUSE = 0.002, 0.1  # seconds
 
 Pause = Callable[[float], object]
@@ -33,6 +35,7 @@ class LockFile:
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         self._inode = _inode(os.fstat(self._descriptor))
         self._held: dict[int, int] = {}  # byte → how many share it in this process, or _EXCLUSIVE
+        self._kept: set[int] = set()
 
     @property
     def is_current(self) -> bool:
@@ -61,10 +64,16 @@ class LockFile:
             self._held[place] = _EXCLUSIVE
             return True
 
-    def hold(self, digest: str, pause: Pause) -> None:
-        """Shares the lock, unless this process does already, until the process ends."""
-        if self._held.get(_place(digest), 0) < 1:
+    def keep(self, digest: str, pause: Pause = time.sleep) -> None:
+        """Shares the lock until the process ends."""
+        if _place(digest) not in self._kept:
             _wait(lambda: self.try_shared(digest), pause)
+            self._kept.add(_place(digest))
+
+    def hold(self, digest: str, pause: Pause = time.sleep) -> "Hold":
+        """Shares the lock until the hold is released."""
+        _wait(lambda: self.try_shared(digest), pause)
+        return Hold(self, digest)
 
     def is_taken(self, digest: str) -> bool:
         """Whether anybody has the lock now, alone or with others."""
@@ -107,6 +116,25 @@ class LockFile:
         except (BlockingIOError, PermissionError):  # POSIX allows EAGAIN and EACCES
             return False
         return True
+
+
+class Hold:
+    """A share of a lock, until it is released. In a forked child it is none: the child has no locks."""
+
+    def __init__(self, locks: LockFile, digest: str) -> None:
+        self._locks, self._digest = locks, digest
+        self._generation = turns.generation
+        self._released = False
+
+    def again(self) -> "Hold":
+        """Another share of the same lock."""
+        return self._locks.hold(self._digest)
+
+    def release(self) -> None:
+        """Gives it up; again does nothing."""
+        released, self._released = self._released, True
+        if not released and self._generation == turns.generation:
+            self._locks.release(self._digest)
 
 
 def lock_file(path: Path) -> LockFile:

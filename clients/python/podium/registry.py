@@ -3,24 +3,25 @@
 import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeVar, cast
+from weakref import WeakValueDictionary
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from podium.cache import Cache
 from podium.checkout import checkout, copy_out, free_place
-from podium.comparison import Difference, compare
+from podium.comparison import Difference, break_seals, compare
 from podium.errors import HostileServer, InvalidArgument
 from podium.folder import Folder
+from podium.follower import Follower, OnChange
 from podium.listing import Listing, list_files, pinned
 from podium.progress import Report, reporting
 from podium.provenance import provenance
 from podium.publish import Push, ensure_model, publish
 from podium.record import Value, build_record
-from podium.sealed import break_seal
+from podium.transfers import Crew
 from podium.transport import Transport, user_name
 from podium.v1.aliases_pb2 import (
     Alias,
@@ -58,6 +59,8 @@ from podium.v1.versions_pb2 import (
     VersionFilter,
     VersionView,
 )
+from podium.watch_filters import watch_filters
+from podium.watching import Watch
 
 if TYPE_CHECKING:
     import grpc
@@ -121,6 +124,7 @@ class Registry:
         self._call = self._transport.call
         self._author = actor
         self._cache_folder = cache
+        self._open: WeakValueDictionary[int, Watch | Follower] = WeakValueDictionary()
 
     def __enter__(self) -> Self:
         return self
@@ -129,13 +133,58 @@ class Registry:
         self.close()
 
     def close(self) -> None:
-        """Ends the connection. Another call would make a new one."""
+        """Ends the connection, and what was opened by `watch` and `follow`. Another call would make a new one."""
+        for reference in self._open.valuerefs():
+            if opened := reference():
+                opened.close()
         self._transport.close()
 
     @property
     def cache(self) -> Cache:
         """The content cache that `pull` uses: where none was given, the one that PODIUM_CACHE names at the time."""
         return Cache(self._cache_folder)
+
+    def watch(
+        self,
+        *references: str,
+        kinds: Iterable[int] = (),
+        since: str = "",
+        at_least: str = "",
+        for_serving: bool = False,
+        on_connection: Callable[[bool], object] | None = None,
+    ) -> Watch:
+        """What happens to `fraud@champion`, `team/*#production`, `fraud@latest`, or all aliases and stages of `fraud` or `team/**`.
+
+        Nothing means everything. `*` is any run of characters but `/`, `**` any run. `kinds` (EventKind numbers) are for models;
+        else aliases and stages. `since` is a position that an earlier watch of the same gave: changes after it come, and no
+        Snapshot. `for_serving` withholds versions that may not serve. `on_connection(connected)` is called in the reading thread.
+        """
+        filters = watch_filters(references, kinds)
+        watch = Watch(
+            self._transport, filters, since=since, at_least=at_least, for_serving=for_serving, on_connection=on_connection
+        )
+        self._open[id(watch)] = watch
+        return watch
+
+    def follow(
+        self,
+        reference: str,
+        *,
+        timeout: float | None = None,
+        on_change: OnChange | None = None,
+        for_serving: bool = True,
+    ) -> Follower:
+        """Keeps what a reference that moves (an alias, a stage, latest) means in memory, and its verified files in the cache.
+
+        It returns once there is a version: the server's, or where that is away for `timeout` seconds (else 2) the last one that
+        a follower on this machine had, after reading all its bytes. Without one, Unavailable after `timeout` seconds (else the
+        registry's), NotFound if the reference means nothing, FailedPrecondition if that may not serve (`for_serving`), or why it
+        cannot be pulled. `on_change(current)` is called in a thread of the follower, each time after another version took its
+        place. It blocks: on an event loop, `await asyncio.to_thread(podium.follow, …)`.
+        """
+        follower = Follower(self._transport, self.cache, reference, timeout=timeout, on_change=on_change, for_serving=for_serving)
+        self._open[id(follower)] = follower
+        return follower
 
     def push(
         self,
@@ -210,8 +259,9 @@ class Registry:
         """
         place = None if destination is None else free_place(Path(destination))
         with reporting(progress) as report:
-            listing = self._listing(reference)
-            folder = checkout(self._transport, self.cache, listing, report)
+            listing, crew, cache = self._listing(reference), Crew(), self.cache
+            cache.keep(listing.target.digest, crew.pause)
+            folder = checkout(self._transport, cache, listing, report, crew)
             return folder if place is None else copy_out(folder, place, listing, report)
 
     def verify(self, reference: str, directory: str | os.PathLike[str]) -> list[Difference]:
@@ -222,10 +272,7 @@ class Registry:
         folder, listing = Path(directory), self._listing(reference)
         differences = compare(listing, folder)
         if folder.resolve() == self.cache.version_path(listing.target.digest):
-            for difference in differences:
-                if difference.problem == "changed":  # a pull sees by itself what is missing or extra
-                    with suppress(OSError):
-                        break_seal(folder / difference.path)
+            break_seals(differences, folder)
         return differences
 
     def resolve(self, reference: str, *, for_serving: bool = False, at_least: str = "") -> Target:
@@ -417,7 +464,7 @@ class Registry:
         pin = reference.partition("@sha256:")[2]
         if pin and target.digest != f"sha256:{pin}":
             raise HostileServer(f"the server resolves {reference} to {target.digest}")
-        return list_files(self._transport, target)
+        return list_files(self._transport, target, Crew())
 
     def _pages(
         self,

@@ -3,8 +3,8 @@
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
+from queue import SimpleQueue
 from typing import TypeVar
 
 from grpc import StatusCode
@@ -21,11 +21,11 @@ Item = TypeVar("Item")
 
 
 class Stopped(Exception):
-    """Another thread has failed; this one need not go on."""
+    """Another thread has failed, or nobody wants this any more: it need not go on."""
 
 
 class Crew:
-    """Threads that work off a list. The first failure, and Ctrl-C, stops them all."""
+    """Threads that work off a list. The first failure, Ctrl-C, and `stop` end them all."""
 
     def __init__(self) -> None:
         self._stop = threading.Event()
@@ -37,16 +37,40 @@ class Crew:
         return self._stop.is_set()
 
     def run(self, work: Callable[[Item], object], items: Iterable[Item]) -> None:
-        """Does the work for every item; raises the first failure once all threads are back."""
-        with ThreadPoolExecutor(WORKERS, "podium") as pool:
-            futures = [pool.submit(work, item) for item in items]
-            try:
-                for future in as_completed(futures):
-                    future.result()
-            except BaseException:
-                self._cancel_all()
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        """Does the work for every item; raises the first failure once all threads are back.
+
+        A program that ends does not wait for these threads, only for its own, which wait here.
+        """
+        todo = list(items)
+        shared = iter(todo)
+        ended: SimpleQueue[BaseException | None] = SimpleQueue()
+        threads = [
+            threading.Thread(target=self._work_off, args=(work, shared, ended), name="podium", daemon=True) for _ in todo[:WORKERS]
+        ]
+        for thread in threads:
+            thread.start()
+        failures: list[BaseException] = []
+        try:
+            for _ in threads:
+                if failure := ended.get():
+                    self.stop()
+                    failures.append(failure)
+        except BaseException:
+            self.stop()
+            raise
+        finally:
+            for thread in threads:
+                thread.join()
+        for first in failures:
+            raise first
+        self.check()
+
+    def stop(self) -> None:
+        """Ends all that it does. `run` and `pause` raise Stopped, or what they were ended with."""
+        self._stop.set()
+        with self._lock:
+            for cancel in self._cancels:
+                cancel()
 
     @contextmanager
     def stoppable(self, cancel: Callable[[], object]) -> Iterator[None]:
@@ -81,11 +105,15 @@ class Crew:
             reraise=True,
         )
 
-    def _cancel_all(self) -> None:
-        self._stop.set()
-        with self._lock:
-            for cancel in self._cancels:
-                cancel()
+    def _work_off(self, work: Callable[[Item], object], shared: Iterator[Item], ended: SimpleQueue[BaseException | None]) -> None:
+        try:
+            for item in shared:
+                self.check()
+                work(item)
+        except BaseException as error:  # noqa: BLE001  who waits for this thread raises it
+            ended.put(error)
+        else:
+            ended.put(None)
 
 
 class Patience:

@@ -7,16 +7,18 @@ import re
 import socket
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeAlias, TypeVar
 
 import grpc
 
-from podium.errors import InvalidArgument, PodiumError, from_status
+from podium.errors import InvalidArgument, PodiumError, Unavailable, from_status
 from podium.forks import turns
 from podium.transfers import Crew, Patience
 from podium.v1.artifacts_pb2 import DownloadArtifactRequest, UploadBlobResponse
 from podium.v1.registry_service_pb2 import DESCRIPTOR
 from podium.v1.registry_service_pb2_grpc import RegistryServiceStub
+from podium.v1.watch_pb2 import WatchRequest, WatchResponse
+from podium.watchdog import Guard
 
 DEFAULT_ADDRESS = "127.0.0.1:7070"
 # A stream that runs longer is cut and goes on where it stopped: this bounds only how long a stuck server is waited for.
@@ -61,12 +63,22 @@ _OPTIONS = [
 _ADDRESS = re.compile(r"(?:grpc://)?((?:[^\s/:@\[\]]+|\[[0-9A-Fa-f:.%]+\]):([0-9]{1,5}))/?")
 _LOOPBACK = ("127.", "localhost:", "[::1]:")
 
+Metadata: TypeAlias = tuple[tuple[str, str], ...]
 Request = TypeVar("Request")
 Reply = TypeVar("Reply")
+Request_contra = TypeVar("Request_contra", contravariant=True)
+Reply_co = TypeVar("Reply_co", covariant=True)
+
+
+class _Unary(Protocol[Request_contra, Reply_co]):
+    def __call__(self, request: Request_contra, /, *, timeout: float, metadata: Metadata) -> Reply_co: ...
 
 
 class Connection(NamedTuple):
-    """A channel, what it is for, and its calls. The streams take and give bytes: see frames."""
+    """A channel, what it is for, and its calls. The streams take and give bytes: see frames.
+
+    `resumed` stops those that go on by themselves on another connection.
+    """
 
     address: str
     generation: int
@@ -74,6 +86,7 @@ class Connection(NamedTuple):
     stub: RegistryServiceStub
     upload: "grpc.StreamUnaryMultiCallable[bytes, UploadBlobResponse]"
     download: "grpc.UnaryStreamMultiCallable[DownloadArtifactRequest, bytes]"
+    resumed: Crew
 
 
 class Transport:
@@ -92,9 +105,7 @@ class Transport:
         """`host:port` of the server."""
         return parse_address(self._url or os.environ.get("PODIUM_URL") or DEFAULT_ADDRESS)
 
-    def call(
-        self, method: "Callable[[RegistryServiceStub], grpc.UnaryUnaryMultiCallable[Request, Reply]]", request: Request
-    ) -> Reply:
+    def call(self, method: Callable[[RegistryServiceStub], "_Unary[Request, Reply]"], request: Request) -> Reply:
         """One unary call: `call(lambda stub: stub.GetModel, request)`."""
         with turns.calling():
             connection = self._connect()
@@ -108,7 +119,17 @@ class Transport:
         crew: Crew,
     ) -> Reply:
         """A call amid a push or pull: it waits for a server that is away as long as the streams beside it do."""
-        reply: Reply = crew.attempts(Patience(self.timeout))(self.call, method, request)
+
+        def stoppable(stub: RegistryServiceStub) -> _Unary[Request, Reply]:
+            def call(request: Request, /, *, timeout: float, metadata: Metadata) -> Reply:
+                resumed = self._connect().resumed
+                future = method(stub).future(request, timeout=timeout, metadata=metadata)
+                with crew.stoppable(future.cancel), resumed.stoppable(future.cancel), turns.cancelled_by_forks(future.cancel):
+                    return future.result()
+
+            return call
+
+        reply: Reply = crew.attempts(Patience(self.timeout))(self.call, stoppable, request)
         return reply
 
     def download(self, request: DownloadArtifactRequest, crew: Crew) -> Generator[bytes]:
@@ -117,7 +138,8 @@ class Transport:
             connection = self._connect()
             with _errors_as_ours(connection):
                 call = connection.download(request, timeout=STREAM_SECONDS, metadata=self._metadata)
-            with crew.stoppable(call.cancel), turns.cancelled_by_forks(call.cancel):
+            stoppable, resumed = crew.stoppable(call.cancel), connection.resumed.stoppable(call.cancel)
+            with stoppable, resumed, turns.cancelled_by_forks(call.cancel):
                 try:
                     with _errors_as_ours(connection):
                         yield from call
@@ -134,10 +156,37 @@ class Transport:
                 try:
                     with _errors_as_ours(connection):
                         return call.result()
-                except grpc.FutureCancelledError:
-                    raise PodiumError("the upload was interrupted", code=grpc.StatusCode.CANCELLED) from None
                 finally:
                     call.cancel()
+
+    def watch(self, request: WatchRequest, crew: Crew, guard: Guard) -> Generator[WatchResponse]:
+        """The messages of one watch. Close it when done.
+
+        Nobody is inside gRPC from one message to the next, so a fork does not wait for whoever reads them. A stream that is
+        silent for longer than the guard allows is Unavailable, and its connection is not used again.
+        """
+        with turns.calling():
+            connection = self._connect()
+            with _errors_as_ours(connection):
+                call = connection.stub.Watch(request, metadata=self._metadata)
+            turns.opened(call)
+        guard.over(call)
+        with crew.stoppable(call.cancel):
+            try:
+                while True:
+                    with turns.calling(), guard.waiting(), _errors_as_ours(connection):
+                        message = next(call, None)
+                    if message is None:
+                        return
+                    yield message
+            except PodiumError:
+                if not guard.expired:
+                    raise
+                self._leave(connection)
+                what = f"the server at {connection.address} said nothing for {guard.seconds:g} s"
+                raise Unavailable(what, reason="SILENT", code=grpc.StatusCode.UNAVAILABLE) from None
+            finally:
+                call.cancel()
 
     def close(self) -> None:
         """Ends the connection; the next call makes a new one."""
@@ -145,6 +194,12 @@ class Transport:
             connection, self._connection = self._connection, None
             if connection and connection.generation == turns.generation:
                 connection.channel.close()
+
+    def _leave(self, connection: Connection) -> None:
+        """Lets the next call open another connection: this one may be dead. It ends with the last call that waits for it."""
+        if self._connection is connection:
+            self._connection = None
+        connection.resumed.stop()
 
     def _connect(self) -> Connection:
         address, connection = self.address, self._connection
@@ -185,7 +240,10 @@ def _errors_as_ours(connection: Connection) -> Iterator[None]:
     try:
         yield
     except grpc.RpcError as error:
+        error.__traceback__ = None  # the error is the call, and would keep it with its channel until garbage is collected
         raise from_status(error, connection.address) from None
+    except grpc.FutureCancelledError:
+        raise PodiumError("the call was interrupted", code=grpc.StatusCode.CANCELLED) from None
     except ValueError as error:  # so says grpc that another thread has closed the channel
         if not str(error).startswith("Cannot invoke RPC"):
             raise
@@ -207,4 +265,5 @@ def _open(address: str) -> Connection:
         RegistryServiceStub(channel),
         channel.stream_unary(f"{path}UploadBlob", None, UploadBlobResponse.FromString),
         channel.unary_stream(f"{path}DownloadArtifact", DownloadArtifactRequest.SerializeToString, None),
+        Crew(),
     )
