@@ -137,6 +137,12 @@ class TestPromises:
             seen += watch.events(1)
         assert [event.after.target.number for event in seen] == [2, 1, 2, 1]
 
+    def test_who_resumes_is_told_at_once_that_it_has_everything(self, start_server):
+        server = start_server("--heartbeat", "3600")
+        head = seed(server.stub, "up-to-date")
+        with Watching(server.stub, {"model": "up-to-date"}, position=head) as watch:
+            assert watch.heartbeat() == head
+
     def test_previous_value(self, stub):
         seed(stub, "previous")
         with Watching(stub, {"model": "previous"}) as watch:

@@ -63,7 +63,7 @@ class Watch:
             if not request.position:
                 async for message in self._snapshot(copies, watcher):
                     yield message
-            async for message in self._changes(watcher):
+            async for message in self._changes(watcher, resumed=bool(request.position)):
                 yield message
         finally:
             self._feed.leave(watcher)
@@ -83,7 +83,7 @@ class Watch:
         names = models if chosen.has_globs else [name for name in chosen.models if name in models]
         return [(name, models[name].uid, models[name].entries.copy()) for name in names]
 
-    async def _changes(self, watcher: Watcher) -> AsyncIterator[bytes]:
+    async def _changes(self, watcher: Watcher, *, resumed: bool) -> AsyncIterator[bytes]:
         loop = asyncio.get_running_loop()
         due = loop.time() + self._heartbeat
         while True:
@@ -93,6 +93,8 @@ class Watch:
                 messages, cursor = await self._replay(watcher)
             elif moments:
                 messages, cursor = pack(moments, watcher)
+            elif resumed:  # and has everything, of which it is told at once
+                messages, cursor, resumed = [position_bytes(watcher.cursor)], watcher.cursor, False
             else:
                 before = await watcher.wait(due)
                 messages, cursor = [], before or self._feed.position

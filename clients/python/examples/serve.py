@@ -6,6 +6,7 @@ POST / takes a JSON list of 30 numbers. It swaps to the next version while it se
 import json
 import signal
 import sys
+import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import joblib
@@ -57,8 +58,10 @@ def main(reference: str) -> None:
     """Serves until SIGTERM."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     server = Server(("127.0.0.1", 0), Handler)
-    with podium.follow(reference, on_change=server.swap) as follower:
-        server.swap(follower.current)
+    with podium.follow(reference) as follower:
+        versions = follower.changes()
+        server.swap(next(versions))
+        threading.Thread(target=lambda: [server.swap(version) for version in versions], daemon=True).start()
         print(f"serving {reference} at 127.0.0.1:{server.server_port}", flush=True)
         server.serve_forever()
 

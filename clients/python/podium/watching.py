@@ -79,7 +79,7 @@ class Watch:
         self._position = since
         self._newest = since or at_least
         self._restored = False
-        self._connected = False
+        self._connected: bool | None = None  # until the first stream is up, or is not
         self._crew = Crew()
         self._backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         self._steps = self._run()

@@ -12,7 +12,7 @@ from podium.cli.session import Command, Session, pass_session
 from podium.v1.events_pb2 import Absence, Event
 
 if TYPE_CHECKING:
-    from podium import PodiumError, Registry
+    from podium import PodiumError
     from podium.v1.watch_pb2 import Reference
     from podium.watching import Step
 
@@ -41,22 +41,11 @@ def watch(session: Session, /, references: Sequence[str], since: str, kinds: Seq
             for_serving=for_serving,
             on_connection=lambda connected: _say_connection(steps.error, connected=connected),
         )
-        _look(registry)
         with steps:
             for step in steps:
                 lines = _documents(step) if session.json else _lines(step)
                 click.echo("".join(f"{line}\n" for line in lines), nl=False)
                 sys.stdout.flush()
-
-
-def _look(registry: "Registry") -> None:
-    """A watch waits for its first connection without a word; whoever mistyped an address should know."""
-    from podium import Unavailable
-
-    try:
-        registry.info()
-    except Unavailable as error:
-        _say_connection(error, connected=False)
 
 
 def _say_connection(error: "PodiumError | None", *, connected: bool) -> None:
