@@ -357,8 +357,11 @@ def test_a_server_that_stands_still_is_left_and_found_again(own):
         helper.start()
         assert numbers(watch, 1) == [2]
         helper.join()
-        assert watch.error is None
+        set_alias(server.address, 1)
+        assert numbers(watch, 1) == [1]
+        assert watch.error is None, "what was missed has been read"
     assert told[:2] == [True, False]
+    assert told[-1] is True
 
 
 def test_a_connection_that_is_silent_is_not_used_again(own):
@@ -561,9 +564,12 @@ def test_pauses_grow_until_a_message_comes(monkeypatch):
 
 def test_the_connection_is_told_when_its_reader_has_what_it_missed():
     told = []
-    script = Script([HELLO, {"snapshot": True, "position": "1"}, AWAY], [HELLO, {"events": [EVENT], "position": "2"}])
+    missed, later = {"events": [EVENT], "position": "2"}, {"events": [EVENT], "position": "3"}
+    script = Script([HELLO, {"snapshot": True, "position": "1"}, AWAY], [HELLO, missed, later])
     watch = Watch(script, [], on_connection=told.append)
     next(watch)
     assert told == []
+    next(watch)
+    assert told == [True, False]
     next(watch)
     assert told == [True, False, True]

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import threading
+from operator import sub
 from pathlib import Path
 
 import podium
@@ -353,8 +354,9 @@ def test_1000_reconnects_leave_nothing_behind(own, follower, tmp_path, monkeypat
     before = [open_things("self"), open_things(server.process.pid)]
     files = sorted(path for path in (tmp_path / "cache").rglob("*"))
     again(1000)
-    until(lambda: all(now <= then for now, then in zip(open_things("self"), before[0], strict=True)))
-    until(lambda: all(now <= then for now, then in zip(open_things(server.process.pid), before[1], strict=True)))
+    for process, then in zip(("self", server.process.pid), before, strict=True):
+        # Pools of threads grow with the load, up to some tens; what each reconnection leaves would be a thousand.
+        until(lambda process=process, then=then: max(map(sub, open_things(process), then)) < 50)
     assert sorted(path for path in (tmp_path / "cache").rglob("*")) == files
     set_alias(server, 2)
     reaches(follower, 2)

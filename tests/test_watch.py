@@ -21,12 +21,12 @@ from podium.v1.events_pb2 import (
     EVENT_KIND_STAGE,
     EVENT_KIND_VERSION_REGISTERED,
     EVENT_KIND_VERSION_TRANSITIONED,
-    EventFilter,
     ListEventsRequest,
 )
 from podium.v1.models_pb2 import UpdateModelRequest
 from podium.v1.stages_pb2 import TransitionStageRequest
 from podium.v1.watch_pb2 import WatchFilter, WatchRequest
+from replay import read_events
 from story import create_model, register, resolve
 from watching import Watching, targets, text
 
@@ -53,7 +53,7 @@ def seed(stub, model, versions=2):
 
 def log(stub, after):
     """All events after a position, from the log."""
-    return list(stub.ListEvents(ListEventsRequest(filter=EventFilter(after=after), page_size=1000)).events)
+    return read_events(stub, after)
 
 
 class TestPromises:
@@ -351,7 +351,7 @@ class TestLateAndSlow:
         start = set_alias(server.stub, "wide", "last", 1).position
         for stage in ("staging", "production", "staging", "production"):  # none of them ends where a piece of the log ends
             move(server.stub, "wide", 1, stage)
-        for alias in range(200):
+        for alias in range(300):
             set_alias(server.stub, "wide", f"more-{alias}", 1)
         move(server.stub, "wide", 1, "staging")  # more than a piece by itself
         server.stop()
@@ -364,7 +364,7 @@ class TestLateAndSlow:
         """A server that reads the log for a late watch finds changes of another that it has not shown yet. They come once."""
         one = start_server()
         start = seed(one.stub, "ahead")
-        for round_ in range(20):
+        for round_ in range(400):  # more than a server that starts has in memory
             set_alias(one.stub, "ahead", "champion", 2 - round_ % 2)
         other = start_server()
         closing = threading.Event()

@@ -83,6 +83,7 @@ class Watcher(threading.Thread):
         self.streams = 0
         self.cuts_told = 0
         self.failure: Exception | None = None
+        self.silent = False
         self.closing = threading.Event()
         self.heard = time.monotonic()
         self.reached = threading.Condition()
@@ -92,17 +93,22 @@ class Watcher(threading.Thread):
         self.ends: deque[str] = deque(maxlen=5)
 
     def run(self) -> None:
-        with grpc.insecure_channel(self.relay.address, options=OPTIONS) as channel:
-            stub = RegistryServiceStub(channel)
+        try:
             while not self.closing.is_set():
-                try:
-                    self.listen(stub)
-                except grpc.RpcError as error:
-                    self.take_end(error)
-                except Exception as error:
-                    self.failure = error
-                    return
-                self.closing.wait(0.05 * self.random.random())
+                self.silent = False
+                with grpc.insecure_channel(self.relay.address, options=OPTIONS) as channel:
+                    self.use(RegistryServiceStub(channel))
+        except Exception as error:
+            self.failure = error
+
+    def use(self, stub: RegistryServiceStub) -> None:
+        """Watches over one connection, until that may be dead."""
+        while not (self.closing.is_set() or self.silent):
+            try:
+                self.listen(stub)
+            except grpc.RpcError as error:
+                self.take_end(error)
+            self.closing.wait(0.05 * self.random.random())
 
     def take_end(self, error: grpc.RpcError) -> None:
         self.ends.append(f"{error.code().name} {error.details()}")
@@ -155,6 +161,7 @@ class Watcher(threading.Thread):
     def cancel_if_dead(self) -> None:
         """A stream that is silent for three heartbeats is dead."""
         if self.call and time.monotonic() - self.heard > self.silence:
+            self.silent = True
             self.call.cancel()
 
     def wait_for(self, position: str) -> None:
@@ -162,7 +169,9 @@ class Watcher(threading.Thread):
             there = self.reached.wait_for(lambda: self.failure or self.position == position, SECONDS)
         if self.failure:
             raise self.failure
-        assert there, f"{self.choice} is at {self.position}, not at {position}; {self.streams} streams, ended {list(self.ends)}"
+        heard = time.monotonic() - self.heard
+        told = f"{self.choice} is at {self.position}, not at {position}: heard {heard:.1f} s ago"
+        assert there, f"{told}, {self.streams} streams, ended {list(self.ends)}"
 
     def close(self) -> None:
         self.closing.set()

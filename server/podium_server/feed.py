@@ -15,12 +15,12 @@ from podium.v1.watch_pb2 import WatchResponse
 
 from podium_server.errors import Overloaded, PositionUnknown, Stopping
 from podium_server.filters import Chosen
-from podium_server.history import REFERENCE_KINDS, Event, Revision
+from podium_server.history import REFERENCE_KINDS, Event, Revision, first_bytes
 from podium_server.limits import MAX_WATCHES
 from podium_server.positions import Position
 
-RING_EVENTS = 10_000
-TAKEN_EVENTS = 256  # which one watcher takes from the ring at once, or the last of them more
+RING_BYTES = 8 << 20
+TAKEN_BYTES = 256 * 1024  # which one watcher takes from the ring at once
 FULL_BYTES = 64 * 1024
 
 CUT = "history was cut, by a restored backup: watch again without a position"
@@ -66,6 +66,7 @@ class Moment:
 
     def __init__(self, revision: Revision) -> None:
         self.position = revision.position
+        self.size = revision.size
         self.lines = [Line(event) for event in revision.events]
 
     @cached_property
@@ -121,27 +122,28 @@ class Feed:
         self._by_model: dict[str, set[Watcher]] = {}
         self._globbing: set[Watcher] = set()
 
-    def restart(self, position: Position) -> None:
-        """Begins a new history: watchers of the one before it are woken, and find that it was cut."""
+    def restart(self, start: Position, recent: Iterable[Revision]) -> None:
+        """Begins a history with the last revisions of it: watchers of the one before are woken, and find that it was cut."""
         self.history += 1
-        self.position = self._start = position
-        self._ring: deque[Moment] = deque()
-        self._events = 0
         self._wake_all()
+        self.position = self._start = start
+        self._ring: deque[Moment] = deque()
+        self._bytes = 0
+        self.publish(recent)
 
     def publish(self, revisions: Iterable[Revision]) -> None:
         """Takes the next revisions, in order and without gaps."""
         for revision in revisions:
             moment = Moment(revision)
             self._ring.append(moment)
-            self._events += len(moment.lines)
+            self._bytes += moment.size
             for line in moment.lines:
                 for watcher in self._choosers(line):
                     watcher.notify(self.position)
             self.position = moment.position
-        while self._events > RING_EVENTS and len(self._ring) > 1:
+        while self._bytes > RING_BYTES and len(self._ring) > 1:
             oldest = self._ring.popleft()
-            self._events -= len(oldest.lines)
+            self._bytes -= oldest.size
             self._start = oldest.position
 
     def close(self) -> None:
@@ -185,14 +187,7 @@ class Feed:
             return None
         if watcher.cursor != (self._ring[-behind - 1].position if behind < len(self._ring) else self._start):
             raise PositionUnknown(CUT)
-        taken: list[Moment] = []
-        events = 0
-        for place in range(-behind, 0):
-            taken.append(self._ring[place])
-            events += len(taken[-1].lines)
-            if events >= TAKEN_EVENTS:
-                break
-        return taken
+        return first_bytes((self._ring[place] for place in range(-behind, 0)), TAKEN_BYTES)
 
     def _choosers(self, line: Line) -> Iterator[Watcher]:
         model, kind, name = line.event.model, line.event.kind, line.event.name

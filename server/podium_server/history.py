@@ -1,7 +1,7 @@
 """Reads the log: what was committed after a position, in order, and what its events are as messages."""
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar
 
 from podium.v1 import events_pb2 as pb
 
@@ -10,6 +10,7 @@ from podium_server.rows import Reader, timestamp
 
 REFERENCE_KINDS = frozenset({pb.EVENT_KIND_ALIAS, pb.EVENT_KIND_STAGE, pb.EVENT_KIND_LATEST})
 PIECE_EVENTS = 256
+PIECE_BYTES = 256 * 1024
 
 
 class Event(NamedTuple):
@@ -31,6 +32,11 @@ class Event(NamedTuple):
     before: bytes | None
     after: bytes | None
     nonce: bytes
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes."""
+        return 300 + len(self.before or b"") + len(self.after or b"") + len(self.text or "") + len(self.reason)
 
     def to_proto(self) -> pb.Event:
         """The message, with all there is to say."""
@@ -62,6 +68,18 @@ class Revision(NamedTuple):
     position: Position
     events: list[Event]
 
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes."""
+        return sum(event.size for event in self.events)
+
+
+class HasSize(Protocol):
+    @property
+    def size(self) -> int: ...
+
+
+Sized = TypeVar("Sized", bound=HasSize)
 
 _COLUMNS = ", ".join(f'"{name}"' for name in Event._fields)
 _AFTER = f"SELECT {_COLUMNS} FROM event WHERE revision > ? ORDER BY revision, ordinal"
@@ -90,10 +108,30 @@ def read_piece(reader: Reader, known: Position, last: int) -> list[Revision] | N
     if nonce_at(reader, known.revision) != known.nonce:
         return None
     revisions = _revisions(reader.all(_BETWEEN, known.revision, last, PIECE_EVENTS))
-    if sum(len(revision.events) for revision in revisions) < PIECE_EVENTS:
-        return revisions
-    # The last one may have more events than were read.
-    return revisions[:-1] or _revisions(reader.all(_BETWEEN, known.revision, known.revision + 1, -1))
+    if sum(len(revision.events) for revision in revisions) == PIECE_EVENTS:
+        # The last one may have more events than were read.
+        revisions = revisions[:-1] or _revisions(reader.all(_BETWEEN, known.revision, known.revision + 1, -1))
+    return first_bytes(revisions, PIECE_BYTES)
+
+
+def first_bytes(revisions: Iterable[Sized], count: int) -> list[Sized]:
+    """As many of the first as have so many bytes together, or the one that has more."""
+    taken: list[Sized] = []
+    size = 0
+    for revision in revisions:
+        taken.append(revision)
+        size += revision.size
+        if size >= count:
+            break
+    return taken
+
+
+def read_recent(reader: Reader, head: Position, count: int) -> tuple[Position, list[Revision]]:
+    """The last so many revisions up to the head, and the position before them; the reader must be within one transaction."""
+    first = max(0, head.revision - count)
+    nonce = nonce_at(reader, first)
+    assert nonce is not None
+    return Position(first, nonce), _revisions(reader.all(_AFTER, first))
 
 
 def _revisions(rows: Iterable[tuple[object, ...]]) -> list[Revision]:

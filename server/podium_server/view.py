@@ -14,13 +14,14 @@ from podium.v1.resolve_pb2 import ResolveVersionResponse, Target
 
 from podium_server.errors import NotCaughtUp, PositionUnknown
 from podium_server.feed import Feed
-from podium_server.history import Event, Revision, nonce_at
+from podium_server.history import Event, Revision, nonce_at, read_recent
 from podium_server.names import LATEST
 from podium_server.positions import Position, parse_position
 from podium_server.rows import Reader
 
 CATCH_UP_SECONDS = 2.0
 REMEMBERED_POSITIONS = 10_000
+RECENT_REVISIONS = 128  # of a server that starts: most watches that come back are not further behind
 
 _SIGNS: dict[int, str] = {EventKind.EVENT_KIND_ALIAS: "@", EventKind.EVENT_KIND_STAGE: "#", EventKind.EVENT_KIND_LATEST: "@"}
 _TARGETS = "SELECT m.name, r.kind, r.name, r.target FROM reference r JOIN model m ON m.id = r.model_id WHERE m.deleted_at IS NULL"
@@ -62,6 +63,8 @@ class Snapshot(NamedTuple):
 
     position: Position
     models: dict[str, KnownModel]
+    start: Position  # before what happened last,
+    recent: list[Revision]  # which is this
 
 
 def load(reader: Reader) -> Snapshot:
@@ -71,7 +74,8 @@ def load(reader: Reader) -> Snapshot:
     models = {name: KnownModel(uid) for name, uid in reader.all("SELECT name, uid FROM model WHERE deleted_at IS NULL")}
     for model, kind, name, target in reader.all(_TARGETS):
         models[model].entries[_SIGNS[kind] + name] = Entry.of(Target.FromString(target))
-    return Snapshot(Position(*head), models)
+    position = Position(*head)
+    return Snapshot(position, models, *read_recent(reader, position, RECENT_REVISIONS))
 
 
 class View:
@@ -145,7 +149,7 @@ class View:
         self.models = snapshot.models
         self._nonces: dict[int, bytes] = {}
         self._arrive(snapshot.position)
-        self._feed.restart(snapshot.position)
+        self._feed.restart(snapshot.start, snapshot.recent)
         self._wake()
 
     def _apply(self, revisions: list[Revision]) -> None:

@@ -90,7 +90,14 @@ class Watch:
             self._feed.check(watcher)
             moments = self._feed.after(watcher)
             if moments is None:
-                messages, cursor = await self._replay(watcher)
+                replay = asyncio.ensure_future(self._replay(watcher))
+                try:
+                    while not (await asyncio.wait([replay], timeout=due - loop.time()))[0]:
+                        due = loop.time() + self._heartbeat
+                        yield position_bytes(watcher.cursor)
+                    messages, cursor = replay.result()
+                finally:
+                    replay.cancel()
             elif moments:
                 messages, cursor = pack(moments, watcher)
             elif resumed:  # and has everything, of which it is told at once

@@ -157,7 +157,8 @@ class Registry:
 
         Nothing means everything. `*` is any run of characters but `/`, `**` any run. `kinds` (EventKind numbers) are for models;
         else aliases and stages. `since` is a position that an earlier watch of the same gave: changes after it come, and no
-        Snapshot. `for_serving` withholds versions that may not serve. `on_connection(connected)` is called in the reading thread.
+        Snapshot. `for_serving` withholds versions that may not serve. `on_connection(connected)` is called in the
+        reading thread: true once it has read what there was to say.
         """
         filters = watch_filters(references, kinds)
         watch = Watch(

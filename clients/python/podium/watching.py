@@ -145,8 +145,6 @@ class Watch:
                 events += message.events
                 if message.position:
                     self._position = self._newest = message.position
-                if request.position:
-                    self._tell(connected=True)
                 if message.position and snapshot is not None:
                     restored, self._restored = self._restored, False
                     yield Snapshot(tuple(snapshot), message.position, restored)

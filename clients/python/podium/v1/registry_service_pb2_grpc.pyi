@@ -102,7 +102,8 @@ class RegistryServiceStub:
          all that the client knew.
       2. Collects what arrives, applies it whenever a message has a position, and keeps that position (see WatchResponse).
       3. When the stream ends, or is silent for three heartbeat intervals, waits a moment (growing, with jitter, from about 0.1 to a
-         few seconds; anew after a message arrived) and opens another Watch with the position that it kept. Meanwhile what it knows is stale.
+         few seconds; anew after a message arrived) and opens another Watch with the position that it kept, after a silence over another
+         connection. Until that says a position, what the client knows is stale.
       4. On OUT_OF_RANGE, whatever the reason, forgets the position and starts again at 1. POSITION_UNKNOWN says that history was cut:
          a backup was restored, or the address now leads to another registry. The snapshot that follows may be older than what the
          client had, which it should tell whoever relies on it.
@@ -243,7 +244,8 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
          all that the client knew.
       2. Collects what arrives, applies it whenever a message has a position, and keeps that position (see WatchResponse).
       3. When the stream ends, or is silent for three heartbeat intervals, waits a moment (growing, with jitter, from about 0.1 to a
-         few seconds; anew after a message arrived) and opens another Watch with the position that it kept. Meanwhile what it knows is stale.
+         few seconds; anew after a message arrived) and opens another Watch with the position that it kept, after a silence over another
+         connection. Until that says a position, what the client knows is stale.
       4. On OUT_OF_RANGE, whatever the reason, forgets the position and starts again at 1. POSITION_UNKNOWN says that history was cut:
          a backup was restored, or the address now leads to another registry. The snapshot that follows may be older than what the
          client had, which it should tell whoever relies on it.
@@ -380,7 +382,8 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
          all that the client knew.
       2. Collects what arrives, applies it whenever a message has a position, and keeps that position (see WatchResponse).
       3. When the stream ends, or is silent for three heartbeat intervals, waits a moment (growing, with jitter, from about 0.1 to a
-         few seconds; anew after a message arrived) and opens another Watch with the position that it kept. Meanwhile what it knows is stale.
+         few seconds; anew after a message arrived) and opens another Watch with the position that it kept, after a silence over another
+         connection. Until that says a position, what the client knows is stale.
       4. On OUT_OF_RANGE, whatever the reason, forgets the position and starts again at 1. POSITION_UNKNOWN says that history was cut:
          a backup was restored, or the address now leads to another registry. The snapshot that follows may be older than what the
          client had, which it should tell whoever relies on it.
