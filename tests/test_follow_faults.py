@@ -42,8 +42,8 @@ class Log:
 
     def __init__(self, follower):
         self.numbers, self.states = [], [follower.state]
-        self._follower, self._update = follower, follower._update
-        follower._update = self._note
+        self._follower, self._stand = follower, follower._stand
+        follower._stand = self._note
         threading.Thread(target=self._read, args=(follower.changes(),), daemon=True).start()
         until(lambda: self.numbers)
 
@@ -54,8 +54,8 @@ class Log:
         for current in changes:
             self.numbers.append(current.number)
 
-    def _note(self):
-        self._update()
+    def _note(self, standing):
+        self._stand(standing)
         if self._follower.state is not self.states[-1]:
             self.states.append(self._follower.state)
 

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from itertools import chain
+from typing import TypeAlias
 
 from podium.v1 import events_pb2 as pb
 from podium.v1.watch_pb2 import WatchResponse
@@ -22,6 +23,8 @@ from podium_server.positions import Position
 RING_BYTES = 8 << 20
 TAKEN_BYTES = 256 * 1024  # which one watcher takes from the ring at once
 FULL_BYTES = 64 * 1024
+
+Packed: TypeAlias = tuple[list[bytes], Position]  # messages, and the cursor after them
 
 CUT = "history was cut, by a restored backup: watch again without a position"
 
@@ -78,13 +81,14 @@ class Moment:
 class Watcher:
     """A cursor: all that it chose, up to there, is on its way. While it waits, that is all that there is."""
 
-    __slots__ = ("_change", "_missed", "chosen", "cursor", "for_serving", "history")
+    __slots__ = ("_change", "_missed", "chosen", "cursor", "for_serving", "history", "replay")
 
     def __init__(self, chosen: Chosen, cursor: Position, history: int, *, for_serving: bool) -> None:
         self.chosen = chosen
         self.cursor = cursor
         self.history = history
         self.for_serving = for_serving
+        self.replay: asyncio.Future[Packed | None] | None = None  # what it reads from the log now
         self._change: asyncio.Future[None] | None = None
         self._missed: Position | None = None
 
@@ -163,6 +167,8 @@ class Feed:
 
     def leave(self, watcher: Watcher) -> None:
         """The watcher has gone."""
+        if watcher.replay is not None:
+            watcher.replay.cancel()
         self._count -= 1
         for model in watcher.chosen.models:
             self._by_model[model].discard(watcher)
@@ -200,7 +206,7 @@ class Feed:
             watcher.wake()
 
 
-def pack(moments: Iterable[Moment], watcher: Watcher) -> tuple[list[bytes], Position]:
+def pack(moments: Iterable[Moment], watcher: Watcher) -> Packed:
     """What these revisions have for a watcher, as messages of about 64 KiB, and the cursor after them.
 
     A revision may span messages; each message that ends with a whole one ends with its position.

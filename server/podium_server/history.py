@@ -39,27 +39,12 @@ class Event(NamedTuple):
         return 300 + len(self.before or b"") + len(self.after or b"") + len(self.text or "") + len(self.reason)
 
     def to_proto(self) -> pb.Event:
-        """The message, with all there is to say."""
+        """The message: its fields have the names of the columns."""
         gone = self.after is None and self.kind in REFERENCE_KINDS
-        return pb.Event(
-            revision=self.revision,
-            ordinal=self.ordinal,
-            position=str(Position(self.revision, self.nonce)),
-            time=timestamp(self.time),
-            kind=self.kind,  # type: ignore[arg-type]  # enums are ints here
-            model=self.model,
-            model_uid=self.model_uid,
-            name=self.name,
-            actor=self.actor,
-            peer=self.peer,
-            request_id=self.request_id,
-            reason=self.reason,
-            text=self.text,
-            rollback=self.rollback,
-            before=_state(self.before),
-            after=_state(self.after),
-            absence=pb.ABSENCE_GONE if gone else pb.ABSENCE_UNSPECIFIED,
-        )
+        fields = self._asdict()
+        position = Position(self.revision, fields.pop("nonce"))
+        fields |= {"time": timestamp(self.time), "before": _state(self.before), "after": _state(self.after)}
+        return pb.Event(**fields, position=str(position), absence=pb.ABSENCE_GONE if gone else pb.ABSENCE_UNSPECIFIED)
 
 
 class Revision(NamedTuple):
@@ -74,12 +59,14 @@ class Revision(NamedTuple):
         return sum(event.size for event in self.events)
 
 
-class HasSize(Protocol):
+class Measured(Protocol):
+    """What says how many bytes it takes."""
+
     @property
     def size(self) -> int: ...
 
 
-Sized = TypeVar("Sized", bound=HasSize)
+Item = TypeVar("Item", bound=Measured)
 
 _COLUMNS = ", ".join(f'"{name}"' for name in Event._fields)
 _AFTER = f"SELECT {_COLUMNS} FROM event WHERE revision > ? ORDER BY revision, ordinal"
@@ -114,13 +101,13 @@ def read_piece(reader: Reader, known: Position, last: int) -> list[Revision] | N
     return first_bytes(revisions, PIECE_BYTES)
 
 
-def first_bytes(revisions: Iterable[Sized], count: int) -> list[Sized]:
+def first_bytes(items: Iterable[Item], count: int) -> list[Item]:
     """As many of the first as have so many bytes together, or the one that has more."""
-    taken: list[Sized] = []
+    taken: list[Item] = []
     size = 0
-    for revision in revisions:
-        taken.append(revision)
-        size += revision.size
+    for item in items:
+        taken.append(item)
+        size += item.size
         if size >= count:
             break
     return taken

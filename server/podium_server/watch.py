@@ -10,7 +10,7 @@ from podium.v1 import events_pb2 as pb
 from podium.v1.watch_pb2 import Reference, WatchRequest, WatchResponse
 
 from podium_server.errors import PositionUnknown
-from podium_server.feed import CUT, FULL_BYTES, Feed, Moment, Watcher, pack, position_bytes
+from podium_server.feed import CUT, FULL_BYTES, Feed, Moment, Packed, Watcher, pack, position_bytes
 from podium_server.filters import Chosen, chooses
 from podium_server.history import read_piece
 from podium_server.ledger import Caller
@@ -20,7 +20,6 @@ from podium_server.view import Entry, View, reference_kind
 
 CATCHING_UP = 2  # watches that read the log at once: the threads are there for others too
 
-Packed: TypeAlias = tuple[list[bytes], Position]
 Copy: TypeAlias = tuple[str, str, dict[str, Entry]]  # a model's name, its uid, and what its references meant
 
 _SNAPSHOT = WatchResponse(snapshot=True).SerializeToString()
@@ -90,14 +89,7 @@ class Watch:
             self._feed.check(watcher)
             moments = self._feed.after(watcher)
             if moments is None:
-                replay = asyncio.ensure_future(self._replay(watcher))
-                try:
-                    while not (await asyncio.wait([replay], timeout=due - loop.time()))[0]:
-                        due = loop.time() + self._heartbeat
-                        yield position_bytes(watcher.cursor)
-                    messages, cursor = replay.result()
-                finally:
-                    replay.cancel()
+                messages, cursor = await self._from_log(watcher, due - loop.time())
             elif moments:
                 messages, cursor = pack(moments, watcher)
             elif resumed:  # and has everything, of which it is told at once
@@ -113,8 +105,19 @@ class Watch:
                 yield message
                 due = loop.time() + self._heartbeat
 
-    async def _replay(self, watcher: Watcher) -> Packed:
-        """A piece of the log, as far as the feed is: the log may be ahead of it."""
+    async def _from_log(self, watcher: Watcher, seconds: float) -> Packed:
+        """The next piece of the log, or nothing if it is not there in so many seconds: then it goes on, for who asks again."""
+        watcher.replay = watcher.replay or asyncio.ensure_future(self._replay(watcher))
+        done, _ = await asyncio.wait([watcher.replay], timeout=seconds)
+        if not done:
+            return [], watcher.cursor
+        packed, watcher.replay = watcher.replay.result(), None
+        if packed is None:
+            raise PositionUnknown(CUT)
+        return packed
+
+    async def _replay(self, watcher: Watcher) -> Packed | None:
+        """A piece of the log, as far as the feed is: the log may be ahead of it. None if that does not have the cursor."""
         shown = self._feed.position.revision
 
         def piece(reader: Reader) -> Packed | None:
@@ -122,10 +125,7 @@ class Watch:
             return None if revisions is None else pack(map(Moment, revisions), watcher)
 
         async with self._catching_up:
-            packed = await self._read(piece)
-        if packed is None:
-            raise PositionUnknown(CUT)
-        return packed
+            return await self._read(piece)
 
 
 def _references(copies: Iterable[Copy], watcher: Watcher) -> Iterator[bytes]:

@@ -1,6 +1,6 @@
 """What a follower says: the version that is current, and how far that can be relied on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from pathlib import Path
 
@@ -45,22 +45,17 @@ class Current:
     warnings: tuple[str, ...]
 
 
+# The fields of a Target that serving code is told.
+TARGET_FIELDS = tuple(field.name for field in fields(Current) if field.name in Target.DESCRIPTOR.fields_by_name)
+
+
 def current_of(reference: str, path: Path, target: Target) -> Current:
-    return Current(
-        reference=reference,
-        path=path,
-        model=target.model,
-        model_uid=target.model_uid,
-        number=target.number,
-        version=target.version,
-        digest=target.digest,
-        record_digest=target.record_digest,
-        stage=target.stage,
-        servable=target.servable,
-        warnings=tuple(target.warnings),
-    )
+    values = {name: getattr(target, name) for name in TARGET_FIELDS}
+    return Current(reference=reference, path=path, **{**values, "warnings": tuple(target.warnings)})
 
 
-def same_version(one: Current | Target, other: Current | Target) -> bool:
-    """Whether both are one version, whatever is said about it."""
+def same_version(one: Target | None, other: Target | None) -> bool:
+    """Whether both are one version, whatever is said about it; or both are none."""
+    if one is None or other is None:
+        return one is other
     return (one.model_uid, one.number, one.digest) == (other.model_uid, other.number, other.digest)

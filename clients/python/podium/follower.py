@@ -15,16 +15,15 @@ from podium.current import Current, State, current_of, same_version
 from podium.errors import InvalidArgument, PodiumError, Unavailable
 from podium.holding import Held, pull_and_hold, verify_and_hold
 from podium.last_known import LastKnown, Record
-from podium.meaning import Meaning, meaning_of
 from podium.newest import Newest, Values
 from podium.puller import Puller
 from podium.reader import Reader
+from podium.standing import Standing
 from podium.transfers import Crew
 from podium.transport import Transport
-from podium.v1.events_pb2 import Absence
 from podium.v1.resolve_pb2 import ResolveVersionRequest, Target
 from podium.watch_filters import followed
-from podium.watching import Snapshot, Step, Watch
+from podium.watching import Step, Watch
 
 log = logging.getLogger("podium")
 
@@ -66,9 +65,9 @@ class Follower:
         self._record = Record(cache.followed_path, transport.address, reference, for_serving)
         self._newest = Newest[Current]()
         self._changed = threading.Condition()
-        self._connected = self._restored = self._closed = False
-        self._meaning: Meaning | None = None  # what the registry said last
-        self._failure: Exception | None = None  # why that cannot be had
+        self._closed = False
+        self._standing = Standing()  # what the registry said last,
+        self._failure: Exception | None = None  # and why that cannot be had
         self._target: Target | None = None  # what is current,
         self._held: Held | None = None  # and its files
         self._told: Target | None = None  # what was current when `on_change` was called last
@@ -127,8 +126,8 @@ class Follower:
         with self._changed:
             if self._closed:
                 return
-            self._closed, self._connected = True, False
-            self._update()
+            self._closed = True
+            self._stand(replace(self._standing, connected=False))
         _followers.pop(self, None)
         self._reader.close()
         self._puller.close()
@@ -163,10 +162,10 @@ class Follower:
         """Whether there is a current version, after as much patience as makes sense: a pull may take long."""
 
         def decided() -> bool:
-            return bool(self._held or self._failure or self._closed or (self._meaning and not self._meaning.target))
+            return bool(self._held or self._failure or self._closed or not self._standing.target)
 
         with self._changed:
-            if self._changed.wait_for(lambda: self._meaning or self._failure or self._closed, timeout):
+            if self._changed.wait_for(lambda: self._standing.meaning or self._failure or self._closed, timeout):
                 self._changed.wait_for(decided)
             return self._held is not None
 
@@ -185,7 +184,7 @@ class Follower:
             raise self._failure
         if self._closed:
             raise self._is_closed()
-        if not self._meaning:
+        if not self._standing.meaning:
             away = f"the server at {self._transport.address} did not answer within {timeout:g} s"
             raise self._reader.watch.error or Unavailable(away)
         # The reference means nothing, and why is best said by the server itself; unless it means something by now.
@@ -205,27 +204,21 @@ class Follower:
 
     def _connect(self, connected: bool) -> None:  # noqa: FBT001  a Watch tells it
         with self._changed:
-            self._connected = connected and not self._closed
-            self._update()
+            self._stand(replace(self._standing, connected=connected and not self._closed))
         if connected:
             self._puller.hurry()
 
     def _apply(self, step: Step) -> None:
-        meaning = meaning_of(step)
         with self._changed:
+            before, standing = self._standing, replace(self._standing.after(step), connected=not self._closed)
+            target = standing.target
             self._position = step.position
-            self._connected = not self._closed
-            if isinstance(step, Snapshot):
-                self._restored = step.restored or (self._restored and meaning == self._meaning)
-            else:
-                self._restored = False
-            if not (self._meaning and self._meaning.is_version(meaning.target)):
+            if not same_version(before.target, target):
                 self.problem = self._failure = None
-            self._meaning = meaning
-            if self._held and meaning.is_version(self._target) and meaning.target:
-                self._set(self._held, meaning.target)
-            self._update()
-        self._puller.want(meaning.target)
+            if self._held and target and same_version(self._target, target):
+                self._set(self._held, target)
+            self._stand(standing)
+        self._puller.want(target)
 
     def _lose(self, error: Exception) -> None:
         with self._changed:
@@ -233,22 +226,21 @@ class Follower:
                 self._position = ""  # the record has none
             else:
                 self._failure = error
-            self._connected = False
-            self._update()
+            self._stand(replace(self._standing, connected=False))
 
     # What the puller calls.
 
     def _bring(self, target: Target, crew: Crew) -> None:
         """Makes this version the current one, if it still is what the reference means."""
         with self._changed:
-            is_here = self._held is not None and self._target is not None and same_version(self._target, target)
+            is_here = self._held is not None and same_version(self._target, target)
         if is_here:
             self._remember()
             self._call_back()
             return
         held = pull_and_hold(self._transport, self._cache, target, crew)
         with self._changed:
-            old, wanted = self._held, self._meaning and self._meaning.target
+            old, wanted = self._held, self._standing.target
             if self._closed or not wanted or not same_version(wanted, target):
                 held.release()
                 return
@@ -274,7 +266,7 @@ class Follower:
     def _fail(self, target: Target, error: Exception) -> None:
         problem = f"{target.model}:{target.number} cannot be had: {error}"
         with self._changed:
-            if not (self._meaning and self._meaning.is_version(target)):
+            if not same_version(self._standing.target, target):
                 return
             new, self.problem, self._failure = self.problem != problem, problem, error
             self._changed.notify_all()
@@ -285,24 +277,17 @@ class Follower:
 
     def _set(self, held: Held, target: Target) -> None:
         """Under the lock: this is current."""
-        moved = not (self._target and same_version(self._target, target))
+        moved = not same_version(self._target, target)
         self.current = current_of(self.reference, held.path, target)
         self._held, self._target, self._told = held, target, self._told or target
         self.problem = self._failure = None
         self._newest.put(self.current, tell=moved)
-        self._update()
+        self._changed.notify_all()
 
-    def _update(self) -> None:
-        """Under the lock: the state is what the facts say, and who waits for one looks again."""
-        absent = self._meaning and not self._meaning.target
-        if not self._connected:
-            self.state = State.STALE
-        elif self._meaning and absent:
-            unservable = self._meaning.absence == Absence.ABSENCE_UNSERVABLE
-            self.state = State.UNSERVABLE if unservable else State.GONE
-        else:
-            self.state = State.RESTORED if self._restored else State.CONNECTED
-        self.warnings = self._meaning.warnings if self._meaning else ()
+    def _stand(self, standing: Standing) -> None:
+        """Under the lock: these are the facts, and who waits for a state looks again."""
+        self._standing, self.state = standing, standing.state
+        self.warnings = standing.meaning.warnings if standing.meaning else ()
         self._changed.notify_all()
 
     def _remember(self) -> None:
@@ -326,8 +311,7 @@ class Follower:
                 self._held = replace(held, hold=self._cache.hold(held.digest, _give_up))
         with self._changed:
             self._position = self._reader.watch.position or self._position
-            self._connected = False
-            self._update()
+            self._stand(replace(self._standing, connected=False))
         self._begin()
 
 

@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from podium.comparison import break_seals, compare
+from podium.current import TARGET_FIELDS
 from podium.errors import HostileServer, InvalidArgument
 from podium.listing import Listing, check_files, manifest_text, pinned
 from podium.v1.resolve_pb2 import Target
 from podium.v1.versions_pb2 import File
 
 log = logging.getLogger("podium")
-
-_TARGET = ("model", "model_uid", "number", "version", "digest", "record_digest", "stage", "servable", "warnings")
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Record:
     def write(self, known: LastKnown) -> None:
         """Replaces what it says, durably; OSError if that cannot be."""
         files = [{"path": file.path, "digest": file.digest, "size_bytes": file.size_bytes} for file in known.files]
-        target = {name: getattr(known.target, name) for name in _TARGET} | {"warnings": list(known.target.warnings)}
+        target = {name: getattr(known.target, name) for name in TARGET_FIELDS} | {"warnings": list(known.target.warnings)}
         content = json.dumps({**self._key, "position": known.position, "target": target, "files": files}, indent=1)
         self.folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", suffix=".new", prefix=f"{self.path.stem}.", dir=self.folder, delete=False) as file:
@@ -95,7 +94,7 @@ def _parse(found: Mapping[str, Any], key: Mapping[str, str | bool]) -> LastKnown
     """Takes nothing for granted: a file is not there or whole, but somebody may have changed it."""
     if any(found[name] != value for name, value in key.items()):
         raise ValueError("it is another reference's")
-    target = Target(**{name: found["target"][name] for name in _TARGET})
+    target = Target(**{name: found["target"][name] for name in TARGET_FIELDS})
     files = tuple(File(path=one["path"], digest=one["digest"], size_bytes=one["size_bytes"]) for one in found["files"])
     check_files(files, pinned(target))
     if f"sha256:{sha256(manifest_text(files).encode()).hexdigest()}" != target.digest:

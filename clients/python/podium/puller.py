@@ -42,7 +42,7 @@ class Puller:
         with self._changed:
             self._wanted = target
             self._hurry()
-            if self._running and (target is None or not same_version(self._running[0], target)):
+            if self._running and not same_version(self._running[0], target):
                 self._give_up()
 
     def hurry(self) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeVar, cast
-from weakref import WeakValueDictionary
+from weakref import WeakSet
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
@@ -124,7 +124,7 @@ class Registry:
         self._call = self._transport.call
         self._author = actor
         self._cache_folder = cache
-        self._open: WeakValueDictionary[int, Watch | Follower] = WeakValueDictionary()
+        self._open: WeakSet[Watch | Follower] = WeakSet()
 
     def __enter__(self) -> Self:
         return self
@@ -134,9 +134,8 @@ class Registry:
 
     def close(self) -> None:
         """Ends the connection, and what was opened by `watch` and `follow`. Another call would make a new one."""
-        for reference in self._open.valuerefs():
-            if opened := reference():
-                opened.close()
+        for opened in list(self._open):
+            opened.close()
         self._transport.close()
 
     @property
@@ -164,7 +163,7 @@ class Registry:
         watch = Watch(
             self._transport, filters, since=since, at_least=at_least, for_serving=for_serving, on_connection=on_connection
         )
-        self._open[id(watch)] = watch
+        self._open.add(watch)
         return watch
 
     def follow(
@@ -184,7 +183,7 @@ class Registry:
         place. It blocks: on an event loop, `await asyncio.to_thread(podium.follow, …)`.
         """
         follower = Follower(self._transport, self.cache, reference, timeout=timeout, on_change=on_change, for_serving=for_serving)
-        self._open[id(follower)] = follower
+        self._open.add(follower)
         return follower
 
     def push(
