@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import grpc
+import podium
 import pytest
+from following import HEARTBEAT, FaultyRelay, name_of, push
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from google.rpc.status_pb2 import Status
 from podium.v1.registry_service_pb2_grpc import RegistryServiceStub
@@ -80,9 +82,10 @@ class RunningServer:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """One server for the tests of a file; they use names of their own."""
-    running = RunningServer(tmp_path_factory.mktemp("server") / "data")
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """One server for the tests of a file, with its `SERVER_OPTIONS` if it has some; they use names of their own."""
+    options = getattr(request.module, "SERVER_OPTIONS", ())
+    running = RunningServer(tmp_path_factory.mktemp("server") / "data", *options)
     yield running
     if running.process.returncode is None:
         running.stop()
@@ -103,6 +106,30 @@ def start_server(tmp_path: Path) -> Iterator[Callable[..., RunningServer]]:
     for one in running:
         if one.process.returncode is None:
             one.kill()
+
+
+@pytest.fixture
+def model(request: pytest.FixtureRequest, server: RunningServer, tmp_path: Path) -> str:
+    """The name of a model of the file's server with three versions, of which the first is champion."""
+    name = name_of(request)
+    _fill(server, name, tmp_path)
+    return name
+
+
+@pytest.fixture
+def own(start_server: Callable[..., RunningServer], tmp_path: Path) -> Iterator[tuple[RunningServer, FaultyRelay]]:
+    """A server of this test alone behind a relay, with a model `m` of three versions, of which the first is champion."""
+    server = start_server(*HEARTBEAT)
+    relay = FaultyRelay(server.address)
+    _fill(server, "m", tmp_path)
+    yield server, relay
+    relay.close()
+
+
+def _fill(server: RunningServer, name: str, folder: Path) -> None:
+    with podium.connect(server.address) as registry:
+        push(registry, name, folder, 3)
+        registry.set_alias(name, "champion", 1)
 
 
 @pytest.fixture

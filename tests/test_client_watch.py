@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import grpc
 import podium
 import pytest
-from conftest import RunningServer
 from following import HEARTBEAT, SECONDS, FaultyRelay, name_of, push, replace_data, start_again
 from google.protobuf.duration_pb2 import Duration
 from podium.v1.events_pb2 import EventKind
@@ -18,17 +17,9 @@ from podium.watching import Watch
 from test_client import in_child
 from watching import Watching
 
+SERVER_OPTIONS = HEARTBEAT
 ALIAS, STAGE, LATEST = EventKind.EVENT_KIND_ALIAS, EventKind.EVENT_KIND_STAGE, EventKind.EVENT_KIND_LATEST
 REGISTERED = EventKind.EVENT_KIND_VERSION_REGISTERED
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    running = RunningServer(tmp_path_factory.mktemp("server") / "data", *HEARTBEAT)
-    yield running
-    running.stop()
-    assert running.process.returncode == 0, running.output()
-    assert "Traceback" not in running.output()
 
 
 @pytest.fixture

@@ -327,3 +327,13 @@ def failed_start(data: Path) -> list[str]:
     ended = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
     assert ended.returncode == 1 and not ended.stdout
     return ended.stderr.splitlines()
+
+
+def test_the_log_is_written_ahead_and_a_crash_loses_nothing(start_server):
+    """A long log of zeros behind the frames changes nothing of what is read after a crash."""
+    server = start_server()
+    server.stub.CreateModel(request_of("CreateModel", name="ahead"))
+    server.kill()
+    assert (server.data / "registry.db-wal").stat().st_size >= 16 << 20
+    server.start()
+    assert server.stub.GetModel(request_of("GetModel", name="ahead")).model.name == "ahead"

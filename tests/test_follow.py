@@ -12,8 +12,7 @@ from pathlib import Path
 
 import podium
 import pytest
-from conftest import RunningServer
-from following import HEARTBEAT, SECONDS, FaultyRelay, name_of, push, reaches, says
+from following import HEARTBEAT, SECONDS, FaultyRelay, push, reaches, says
 from podium import State
 from podium.sink import Sink
 from relay import Relay
@@ -21,16 +20,8 @@ from streams import until
 from test_cache import content_of
 from watching import Watching
 
+SERVER_OPTIONS = HEARTBEAT
 MIB = 1 << 20
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    running = RunningServer(tmp_path_factory.mktemp("server") / "data", *HEARTBEAT)
-    yield running
-    running.stop()
-    assert running.process.returncode == 0, running.output()
-    assert "Traceback" not in running.output()
 
 
 @pytest.fixture
@@ -42,15 +33,6 @@ def registry(server, tmp_path):
 @pytest.fixture
 def cache(tmp_path):
     return podium.Cache(tmp_path / "cache")
-
-
-@pytest.fixture
-def model(request, registry, tmp_path):
-    """A model with three versions, of which the first is champion."""
-    name = name_of(request)
-    push(registry, name, tmp_path, 3)
-    registry.set_alias(name, "champion", 1)
-    return name
 
 
 @pytest.fixture

@@ -9,36 +9,20 @@ from pathlib import Path
 
 import podium
 import pytest
-from conftest import RunningServer
-from following import HEARTBEAT, SECONDS, FaultyRelay, name_of, push, reaches, says
+from following import HEARTBEAT, SECONDS, FaultyRelay, reaches, says
 from podium import State
 from podium.locks import lock_file
 from podium.transport import Transport
 from streams import until
 from test_client import in_child
 
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    running = RunningServer(tmp_path_factory.mktemp("server") / "data", *HEARTBEAT)
-    yield running
-    running.stop()
-    assert running.process.returncode == 0, running.output()
-    assert "Traceback" not in running.output()
+SERVER_OPTIONS = HEARTBEAT
 
 
 @pytest.fixture
 def registry(server, tmp_path):
     with podium.connect(server.address, cache=tmp_path / "cache") as connected:
         yield connected
-
-
-@pytest.fixture
-def model(request, registry, tmp_path):
-    name = name_of(request)
-    push(registry, name, tmp_path, 3)
-    registry.set_alias(name, "champion", 1)
-    return name
 
 
 def test_parent_and_child_both_go_on(registry, model, caplog):

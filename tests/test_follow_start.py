@@ -7,7 +7,7 @@ import socket
 
 import podium
 import pytest
-from following import HEARTBEAT, SECONDS, FaultyRelay, push, reaches, replace_data, says, start_again
+from following import SECONDS, reaches, replace_data, says, start_again
 from podium import State
 from podium.sealed import FILE_TIME
 from streams import until
@@ -20,18 +20,6 @@ FOLLOW = "import podium, sys; podium.follow(sys.argv[1])"
 def _briefly(monkeypatch):
     """A registry that is away is away after half a second."""
     monkeypatch.setattr("podium.follower.AWAY_SECONDS", 0.5)
-
-
-@pytest.fixture
-def own(start_server, tmp_path):
-    """A server of this test alone behind a relay, with a model `m` of three versions whose first is champion."""
-    server = start_server(*HEARTBEAT)
-    relay = FaultyRelay(server.address)
-    with podium.connect(server.address) as registry:
-        push(registry, "m", tmp_path, 3)
-        registry.set_alias("m", "champion", 1)
-    yield server, relay
-    relay.close()
 
 
 @pytest.fixture

@@ -98,3 +98,21 @@ def test_replies_are_kept_for_a_day(start_server):
             database.execute("UPDATE request SET time = (SELECT time FROM head) - ?", (age,))
         server.start()
         assert (server.stub.AddNote(note) == first) is replayed
+
+
+def test_old_request_ids_do_not_pile_up(start_server):
+    server = start_server()
+    server.stub.CreateModel(request_of("CreateModel", name="base"))
+    server.stub.RegisterVersion(request_of("RegisterVersion", model="base"))
+    for number in range(100):
+        server.stub.AddNote(request_of("AddNote", reference="base:1", text="a", request_id=f"old {number}"))
+    server.stop()
+    with closing(apsw.Connection(str(server.data / "registry.db"))) as database:
+        database.execute("UPDATE request SET time = time - ?", (DAY_MICROSECONDS,))
+    server.start()
+    for number in range(100):
+        server.stub.AddNote(request_of("AddNote", reference="base:1", text="a", request_id=f"new {number}"))
+    server.stop()
+    with closing(apsw.Connection(str(server.data / "registry.db"))) as database:
+        kept = {request_id for (request_id,) in database.execute("SELECT request_id FROM request")}
+    assert kept == {f"new {number}" for number in range(100)}

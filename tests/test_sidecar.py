@@ -15,13 +15,13 @@ from pathlib import Path
 
 import podium as client
 import pytest
-from conftest import RunningServer
 from disks import SmallDisk
-from following import HEARTBEAT, FaultyRelay, name_of, push, replace_data, start_again
+from following import HEARTBEAT, push, replace_data, start_again
 from processes import Process
 from streams import digest_of, until
 from test_cli import Terminal
 
+SERVER_OPTIONS = HEARTBEAT
 FOLLOW = """
 import sys
 from podium.cli import follow, run
@@ -29,15 +29,6 @@ follow.AGAIN_SECONDS, follow.PATIENCE_SECONDS = {}, {}
 sys.exit(run(sys.argv[1:]))
 """
 MIB = 1 << 20
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    running = RunningServer(tmp_path_factory.mktemp("server") / "data", *HEARTBEAT)
-    yield running
-    running.stop()
-    assert running.process.returncode == 0, running.output()
-    assert "Traceback" not in running.output()
 
 
 @pytest.fixture
@@ -49,27 +40,6 @@ def podium(server, tmp_path):
 def registry(server):
     with client.connect(server.address) as connected:
         yield connected
-
-
-@pytest.fixture
-def model(request, registry, tmp_path):
-    """A model with three versions, of which the first is champion."""
-    name = name_of(request)
-    push(registry, name, tmp_path, 3)
-    registry.set_alias(name, "champion", 1)
-    return name
-
-
-@pytest.fixture
-def own(start_server, tmp_path):
-    """A server of this test alone behind a relay, with a model `m` of three versions, of which the first is champion."""
-    server = start_server(*HEARTBEAT)
-    relay = FaultyRelay(server.address)
-    with client.connect(server.address) as registry:
-        push(registry, "m", tmp_path, 3)
-        registry.set_alias("m", "champion", 1)
-    yield server, relay
-    relay.close()
 
 
 @pytest.fixture

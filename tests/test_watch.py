@@ -1,10 +1,12 @@
 """Watch: what is promised of it, one test each, and what else a client relies on."""
 
+import asyncio
 import itertools
 import shutil
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 
 import grpc
 import pytest
@@ -25,7 +27,11 @@ from podium.v1.events_pb2 import (
 )
 from podium.v1.models_pb2 import UpdateModelRequest
 from podium.v1.stages_pb2 import TransitionStageRequest
-from podium.v1.watch_pb2 import WatchFilter, WatchRequest
+from podium.v1.watch_pb2 import WatchFilter, WatchRequest, WatchResponse
+from podium_server.database import open_database
+from podium_server.feed import Feed
+from podium_server.view import View, load
+from podium_server.watch import Watch
 from replay import read_events
 from story import create_model, register, resolve
 from watching import Watching, targets, text
@@ -56,6 +62,13 @@ def log(stub, after):
     return read_events(stub, after)
 
 
+async def parsed(messages):
+    """The messages of the server's own Watch, which are bytes."""
+    async with aclosing(messages):
+        async for message in messages:
+            yield WatchResponse.FromString(message)
+
+
 class TestPromises:
     def test_filtered_by_model_name_and_kind(self, stub):
         seed(stub, "filtered")
@@ -75,12 +88,9 @@ class TestPromises:
         seed(server.stub, "quiet")
         with Watching(server.stub, {"model": "quiet"}) as watch:
             watch.snapshot()
-            start = watch.position
             create_model(server.stub, "loud")
             head = register(server.stub, "loud").position
-            while watch.heartbeat() == start:
-                pass
-            assert watch.position == head
+            assert watch.reach(head) == []
         with Watching(server.stub, {"model": "**"}, position=head) as watch:
             set_alias(server.stub, "quiet", "champion", 2)
             assert [text(event) for event in watch.events(1)] == ["quiet@champion"]
@@ -361,29 +371,32 @@ class TestLateAndSlow:
             assert watch.events(len(expected)) == expected
 
     def test_the_log_may_be_ahead_of_what_a_server_shows(self, start_server):
-        """A server that reads the log for a late watch finds changes of another that it has not shown yet. They come once."""
-        one = start_server()
-        start = seed(one.stub, "ahead")
-        for round_ in range(400):  # more than a server that starts has in memory
-            set_alias(one.stub, "ahead", "champion", 2 - round_ % 2)
-        other = start_server()
-        closing = threading.Event()
+        """Another server has committed more than this one shows: a late watch that reads the log waits until it does."""
+        server = start_server()
+        start = seed(server.stub, "ahead")
+        for round_ in range(140):  # more than a server that starts has in memory
+            set_alias(server.stub, "ahead", "champion", 2 - round_ % 2)
 
-        def move_on():
-            while not closing.is_set():
-                for number in (2, 1):
-                    set_alias(one.stub, "ahead", "champion", number)
+        async def watch():
+            async def read(question):
+                return await asyncio.get_running_loop().run_in_executor(pool, lambda: database.read(lambda: question(database)))
 
-        mover = threading.Thread(target=move_on)
-        mover.start()
-        try:
-            for _ in range(20):
-                with Watching(other.stub, {"model": "ahead"}, position=start) as watch:
-                    revisions = [watch.step().events[-1].revision for _ in range(30)]
-                    assert revisions == sorted(set(revisions))
-        finally:
-            closing.set()
-            mover.join()
+            feed = Feed()
+            view = View(database.read(lambda: load(database)), feed, read)
+            set_alias(server.stub, "ahead", "champion", 2)
+            request = WatchRequest(filters=[WatchFilter(model="ahead")], position=start)
+            revisions = []
+            async for message in parsed(Watch(view, feed, 0.05, pool, read).Watch(request, None)):
+                revisions += [event.revision for event in message.events]
+                if message.position and not message.events:  # a heartbeat: there is no more to say
+                    break
+            return revisions, view.position.revision
+
+        database = open_database(server.data)
+        with ThreadPoolExecutor(2) as pool:
+            revisions, shown = asyncio.run(watch())
+        assert revisions == [event.revision for event in log(server.stub, start)][:-1]
+        assert revisions[-1] == shown
 
     def test_positions_move_while_the_log_is_searched_in_vain(self, start_server):
         server = start_server("--heartbeat", "0.05")
@@ -394,8 +407,7 @@ class TestLateAndSlow:
         server.start()
         with Watching(server.stub, {"model": "of-nothing"}, position=position) as watch:
             head = set_alias(server.stub, "vain", "other", 1).position
-            while watch.heartbeat() != head:
-                pass
+            assert watch.reach(head) == []
 
     def test_one_that_does_not_read(self, server, stub):
         """The stream's window is full long before all was said; then everything comes, in order."""

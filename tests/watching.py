@@ -75,6 +75,16 @@ class Watching:
         assert isinstance(found, Step) and not found.events and found.references is None
         return found.position
 
+    def reach(self, position):
+        """The events that come until this position has come."""
+        end, events = time.monotonic() + PATIENCE_SECONDS, []
+        while self.position != position:
+            assert time.monotonic() < end, f"at {self.position}, not at {position}"
+            found = self.any_step()
+            assert isinstance(found, Step), found
+            events += found.events
+        return events
+
     def events(self, count):
         """The next events."""
         found = []
