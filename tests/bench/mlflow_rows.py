@@ -3,6 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -20,6 +21,7 @@ from peer_process import PeerProcess
 from processes import Process
 from registry import Registry
 from table import Row, paired
+from transfers import places
 from turns import Turns
 
 CALLS = 20  # of a mutation in one round
@@ -30,18 +32,27 @@ ALIAS = "champion"
 def measure(generator: Generator, folder: Path) -> Iterator[Row]:
     """Resolve, SetAlias, RegisterVersion, upload and download, of registries that hold the same models."""
     python = mlflow_server.install(folder.parents[2])
-    with (
-        processes.podium(folder / "registry") as ours,
-        mlflow_server.start(python, folder / "mlflow") as theirs,
-        mlflow_server.client(python, theirs, folder / "mlflow_client.log") as client,
-    ):
-        turns = Turns(generator.rounds, ours, theirs)
+    with _peers(generator, folder, python) as (turns, ours, theirs, client):
         models = resolve.fill(ours.address)
         client.do("fill", names=[_allowed(name) for name in models], versions=resolve.VERSIONS, alias=ALIAS, number=2)
         yield from _resolving(generator, folder, turns, ours, theirs, models)
         yield _alias_moves(turns, ours, client, models[0])
         yield _registrations(turns, ours, client)
-        yield from mlflow_transfers.measure(folder, turns, ours, client)
+    for where, place in places(folder):
+        with _peers(generator, place, python) as (turns, ours, _theirs, client):
+            yield from mlflow_transfers.measure(where, place, turns, ours, client)
+
+
+@contextmanager
+def _peers(generator: Generator, folder: Path, python: Path) -> Iterator[tuple[Turns, Process, PeerProcess, Client]]:
+    """A server of each, with their data below a folder, and MLflow's client."""
+    folder.mkdir(exist_ok=True)
+    with (
+        processes.podium(folder / "registry") as ours,
+        mlflow_server.start(python, folder / "mlflow") as theirs,
+        mlflow_server.client(python, theirs, folder / "mlflow_client.log") as client,
+    ):
+        yield Turns(generator.rounds, ours, theirs), ours, theirs, client
 
 
 def _resolving(

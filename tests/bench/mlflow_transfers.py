@@ -15,8 +15,8 @@ from turns import Turns
 MODEL = "risk/big"
 
 
-def measure(folder: Path, turns: Turns, ours: Process, client: Client) -> Iterator[Row]:
-    """Moves one file, which is in the page cache, on the disk that both keep their data on."""
+def measure(where: str, folder: Path, turns: Turns, ours: Process, client: Client) -> Iterator[Row]:
+    """Moves one file, which is in the page cache, on the disk (or memory: `where`) that both keep their data on."""
     source = folder / "source"
     source.mkdir()
     file = source / "weights.bin"
@@ -51,7 +51,7 @@ def measure(folder: Path, turns: Turns, ours: Process, client: Client) -> Iterat
     pairs = turns.take(through_podium, through_mlflow)
     for place, what in enumerate(("upload 1 GiB", "download 1 GiB")):
         rates = [(GIB / MIB / ours[place], GIB / MIB / theirs[place]) for ours, theirs in pairs]
-        yield paired(f"{what}, Python client", "MiB/s", rates, f"{PEER}, unchecked", at_least=1.5)
+        yield paired(f"{what}, {where}, Python client", "MiB/s", rates, f"{PEER}, unchecked", at_least=1.5)
 
 
 def _renew(file: Path) -> None:

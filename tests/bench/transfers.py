@@ -92,18 +92,25 @@ class Ends:
 
 def measure(folder: Path, rounds: int) -> Iterator[Row]:
     """Moves files on the disk, and again where there is no disk."""
-    places = [folder, MEMORY] if free_bytes(MEMORY) > NEEDED and file_system(folder) != "tmpfs" else [folder]
-    for place in places:
-        where = "in memory" if place == MEMORY else file_system(place)
+    for where, work in places(folder):
+        for name, count, size, targets in (
+            ("1 GiB", 1, GIB, True),
+            ("2,000 × 64 KiB", SMALL_FILES, SMALL_BYTES, False),
+        ):
+            files = _files(work / "source", count, size)
+            yield from _measure(f"{name}, {where}", work, files, rounds, targets=targets)
+            for part in work.iterdir():
+                remove(part)
+
+
+def places(folder: Path) -> Iterator[tuple[str, Path]]:
+    """A new folder on the disk, and then one where there is no disk, each with the name of where it is. They are removed."""
+    in_memory = free_bytes(MEMORY) > NEEDED and file_system(folder) != "tmpfs"
+    for place in [folder, MEMORY] if in_memory else [folder]:
         work = place / f"podium-bench-{os.getpid()}"
+        work.mkdir()
         try:
-            for name, count, size, targets in (
-                ("1 GiB", 1, GIB, True),
-                ("2,000 × 64 KiB", SMALL_FILES, SMALL_BYTES, False),
-            ):
-                files = _files(work / "source", count, size)
-                yield from _measure(f"{name}, {where}", work, files, rounds, targets=targets)
-                remove(work)
+            yield "in memory" if place == MEMORY else file_system(place), work
         finally:
             remove(work)
 
@@ -152,8 +159,10 @@ def _files(folder: Path, count: int, size: int) -> list[Path]:
 
 
 def remove(folder: Path) -> None:
-    """Removes a folder, read-only ones in it too."""
-    if folder.exists():
+    """Removes a file or a folder, read-only ones in it too."""
+    if folder.is_file():
+        folder.unlink()
+    elif folder.exists():
         for path in folder.rglob("*"):
             if path.is_dir() and not path.is_symlink():
                 path.chmod(0o755)
