@@ -68,7 +68,9 @@ class RegistryServiceStub:
 
     Every mutation takes a `request_id`: 1 to 128 printable ASCII characters that the caller makes up, best a random UUID, unique
     among the calls of that method with the same `podium-actor`. The reply to it is kept for 24 hours, and the same call again gets
-    the same reply and changes nothing. The same id with other content is INVALID_ARGUMENT. So a call that failed with UNAVAILABLE or DEADLINE_EXCEEDED may be repeated.
+    the same reply and changes nothing. The same id with other content is INVALID_ARGUMENT. So a call that failed with UNAVAILABLE or
+    DEADLINE_EXCEEDED may be repeated, and a read (NO_SIDE_EFFECTS) may always be. Uploads and downloads are resumed at an offset instead; one
+    on which nothing moves, for as long as the client gives any call, is cancelled and resumed too.
 
     # Who did it
 
@@ -78,7 +80,8 @@ class RegistryServiceStub:
     # Errors
 
     Every error carries a google.rpc.ErrorInfo with domain `podium`, a `reason` in UPPER_SNAKE_CASE and metadata, and for bad
-    arguments a google.rpc.BadRequest that names the fields. Details stay under 4 KiB; a list in them is cut and says its total.
+    arguments a google.rpc.BadRequest that names the fields. They travel as gRPC libraries expect: in a google.rpc.Status, which repeats
+    code and message, in the trailer `grpc-status-details-bin`. Details stay under 4 KiB; a list in them is cut and says its total.
     Only what gRPC itself answers has none: a message over 4 MiB (RESOURCE_EXHAUSTED), an unknown method (UNIMPLEMENTED), a server
     that is stopping or gone (UNAVAILABLE), a call that was cancelled or took too long (CANCELLED, DEADLINE_EXCEEDED).
 
@@ -98,15 +101,15 @@ class RegistryServiceStub:
 
     Watch is how to know of a promotion the moment it happens. A client that wants to miss nothing, ever:
 
-      1. Opens a Watch without a position. The first message says the heartbeat interval; then a snapshot arrives, and replaces
-         all that the client knew.
+      1. Opens a Watch without a position. The first message says the heartbeat interval, and is waited for as long as for the answer to
+         any call; then a snapshot arrives, and replaces all that the client knew.
       2. Collects what arrives, applies it whenever a message has a position, and keeps that position (see WatchResponse).
       3. When the stream ends, or is silent for three heartbeat intervals, waits a moment (growing, with jitter, from about 0.1 to a
          few seconds; anew after a message arrived) and opens another Watch with the position that it kept, after a silence over another
          connection. Until that says a position, what the client knows is stale.
-      4. On OUT_OF_RANGE, whatever the reason, forgets the position and starts again at 1. POSITION_UNKNOWN says that history was cut:
-         a backup was restored, or the address now leads to another registry. The snapshot that follows may be older than what the
-         client had, which it should tell whoever relies on it.
+      4. On OUT_OF_RANGE forgets the position, and starts again at 1. Its reason is POSITION_UNKNOWN today: history was cut, because a backup
+         was restored or the address now leads to another registry, so the client drops `at_least` too. The snapshot that follows may
+         be older than what the client had, which it should tell whoever relies on it. With any other reason only the snapshot is news.
       5. On UNAVAILABLE, DEADLINE_EXCEEDED, CANCELLED that it did not ask for, RESOURCE_EXHAUSTED, INTERNAL and UNKNOWN does as in 3. Any
          other status (INVALID_ARGUMENT: a filter) comes back however often it is tried.
 
@@ -145,7 +148,9 @@ class RegistryServiceStub:
     ListVersions: _grpc.UnaryUnaryMultiCallable[_versions_pb2.ListVersionsRequest, _versions_pb2.ListVersionsResponse]
     """Lists a model's versions, the highest number first."""
     ListFiles: _grpc.UnaryUnaryMultiCallable[_versions_pb2.ListFilesRequest, _versions_pb2.ListFilesResponse]
-    """Lists a version's files in the order of the bytes of their paths."""
+    """Lists a version's files in the order of the bytes of their paths. External ones (`uri`) are among them; the manifest, and with it
+    the version's digest, is about the others.
+    """
     UpdateVersion: _grpc.UnaryUnaryMultiCallable[_versions_pb2.UpdateVersionRequest, _versions_pb2.UpdateVersionResponse]
     """Changes a version's description or labels: nothing else of a version ever changes but its stage and its notes."""
     AddNote: _grpc.UnaryUnaryMultiCallable[_versions_pb2.AddNoteRequest, _versions_pb2.AddNoteResponse]
@@ -210,7 +215,9 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
 
     Every mutation takes a `request_id`: 1 to 128 printable ASCII characters that the caller makes up, best a random UUID, unique
     among the calls of that method with the same `podium-actor`. The reply to it is kept for 24 hours, and the same call again gets
-    the same reply and changes nothing. The same id with other content is INVALID_ARGUMENT. So a call that failed with UNAVAILABLE or DEADLINE_EXCEEDED may be repeated.
+    the same reply and changes nothing. The same id with other content is INVALID_ARGUMENT. So a call that failed with UNAVAILABLE or
+    DEADLINE_EXCEEDED may be repeated, and a read (NO_SIDE_EFFECTS) may always be. Uploads and downloads are resumed at an offset instead; one
+    on which nothing moves, for as long as the client gives any call, is cancelled and resumed too.
 
     # Who did it
 
@@ -220,7 +227,8 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     # Errors
 
     Every error carries a google.rpc.ErrorInfo with domain `podium`, a `reason` in UPPER_SNAKE_CASE and metadata, and for bad
-    arguments a google.rpc.BadRequest that names the fields. Details stay under 4 KiB; a list in them is cut and says its total.
+    arguments a google.rpc.BadRequest that names the fields. They travel as gRPC libraries expect: in a google.rpc.Status, which repeats
+    code and message, in the trailer `grpc-status-details-bin`. Details stay under 4 KiB; a list in them is cut and says its total.
     Only what gRPC itself answers has none: a message over 4 MiB (RESOURCE_EXHAUSTED), an unknown method (UNIMPLEMENTED), a server
     that is stopping or gone (UNAVAILABLE), a call that was cancelled or took too long (CANCELLED, DEADLINE_EXCEEDED).
 
@@ -240,15 +248,15 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
 
     Watch is how to know of a promotion the moment it happens. A client that wants to miss nothing, ever:
 
-      1. Opens a Watch without a position. The first message says the heartbeat interval; then a snapshot arrives, and replaces
-         all that the client knew.
+      1. Opens a Watch without a position. The first message says the heartbeat interval, and is waited for as long as for the answer to
+         any call; then a snapshot arrives, and replaces all that the client knew.
       2. Collects what arrives, applies it whenever a message has a position, and keeps that position (see WatchResponse).
       3. When the stream ends, or is silent for three heartbeat intervals, waits a moment (growing, with jitter, from about 0.1 to a
          few seconds; anew after a message arrived) and opens another Watch with the position that it kept, after a silence over another
          connection. Until that says a position, what the client knows is stale.
-      4. On OUT_OF_RANGE, whatever the reason, forgets the position and starts again at 1. POSITION_UNKNOWN says that history was cut:
-         a backup was restored, or the address now leads to another registry. The snapshot that follows may be older than what the
-         client had, which it should tell whoever relies on it.
+      4. On OUT_OF_RANGE forgets the position, and starts again at 1. Its reason is POSITION_UNKNOWN today: history was cut, because a backup
+         was restored or the address now leads to another registry, so the client drops `at_least` too. The snapshot that follows may
+         be older than what the client had, which it should tell whoever relies on it. With any other reason only the snapshot is news.
       5. On UNAVAILABLE, DEADLINE_EXCEEDED, CANCELLED that it did not ask for, RESOURCE_EXHAUSTED, INTERNAL and UNKNOWN does as in 3. Any
          other status (INVALID_ARGUMENT: a filter) comes back however often it is tried.
 
@@ -284,7 +292,9 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     ListVersions: _aio.UnaryUnaryMultiCallable[_versions_pb2.ListVersionsRequest, _versions_pb2.ListVersionsResponse]  # type: ignore[assignment]
     """Lists a model's versions, the highest number first."""
     ListFiles: _aio.UnaryUnaryMultiCallable[_versions_pb2.ListFilesRequest, _versions_pb2.ListFilesResponse]  # type: ignore[assignment]
-    """Lists a version's files in the order of the bytes of their paths."""
+    """Lists a version's files in the order of the bytes of their paths. External ones (`uri`) are among them; the manifest, and with it
+    the version's digest, is about the others.
+    """
     UpdateVersion: _aio.UnaryUnaryMultiCallable[_versions_pb2.UpdateVersionRequest, _versions_pb2.UpdateVersionResponse]  # type: ignore[assignment]
     """Changes a version's description or labels: nothing else of a version ever changes but its stage and its notes."""
     AddNote: _aio.UnaryUnaryMultiCallable[_versions_pb2.AddNoteRequest, _versions_pb2.AddNoteResponse]  # type: ignore[assignment]
@@ -348,7 +358,9 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
 
     Every mutation takes a `request_id`: 1 to 128 printable ASCII characters that the caller makes up, best a random UUID, unique
     among the calls of that method with the same `podium-actor`. The reply to it is kept for 24 hours, and the same call again gets
-    the same reply and changes nothing. The same id with other content is INVALID_ARGUMENT. So a call that failed with UNAVAILABLE or DEADLINE_EXCEEDED may be repeated.
+    the same reply and changes nothing. The same id with other content is INVALID_ARGUMENT. So a call that failed with UNAVAILABLE or
+    DEADLINE_EXCEEDED may be repeated, and a read (NO_SIDE_EFFECTS) may always be. Uploads and downloads are resumed at an offset instead; one
+    on which nothing moves, for as long as the client gives any call, is cancelled and resumed too.
 
     # Who did it
 
@@ -358,7 +370,8 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
     # Errors
 
     Every error carries a google.rpc.ErrorInfo with domain `podium`, a `reason` in UPPER_SNAKE_CASE and metadata, and for bad
-    arguments a google.rpc.BadRequest that names the fields. Details stay under 4 KiB; a list in them is cut and says its total.
+    arguments a google.rpc.BadRequest that names the fields. They travel as gRPC libraries expect: in a google.rpc.Status, which repeats
+    code and message, in the trailer `grpc-status-details-bin`. Details stay under 4 KiB; a list in them is cut and says its total.
     Only what gRPC itself answers has none: a message over 4 MiB (RESOURCE_EXHAUSTED), an unknown method (UNIMPLEMENTED), a server
     that is stopping or gone (UNAVAILABLE), a call that was cancelled or took too long (CANCELLED, DEADLINE_EXCEEDED).
 
@@ -378,15 +391,15 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
 
     Watch is how to know of a promotion the moment it happens. A client that wants to miss nothing, ever:
 
-      1. Opens a Watch without a position. The first message says the heartbeat interval; then a snapshot arrives, and replaces
-         all that the client knew.
+      1. Opens a Watch without a position. The first message says the heartbeat interval, and is waited for as long as for the answer to
+         any call; then a snapshot arrives, and replaces all that the client knew.
       2. Collects what arrives, applies it whenever a message has a position, and keeps that position (see WatchResponse).
       3. When the stream ends, or is silent for three heartbeat intervals, waits a moment (growing, with jitter, from about 0.1 to a
          few seconds; anew after a message arrived) and opens another Watch with the position that it kept, after a silence over another
          connection. Until that says a position, what the client knows is stale.
-      4. On OUT_OF_RANGE, whatever the reason, forgets the position and starts again at 1. POSITION_UNKNOWN says that history was cut:
-         a backup was restored, or the address now leads to another registry. The snapshot that follows may be older than what the
-         client had, which it should tell whoever relies on it.
+      4. On OUT_OF_RANGE forgets the position, and starts again at 1. Its reason is POSITION_UNKNOWN today: history was cut, because a backup
+         was restored or the address now leads to another registry, so the client drops `at_least` too. The snapshot that follows may
+         be older than what the client had, which it should tell whoever relies on it. With any other reason only the snapshot is news.
       5. On UNAVAILABLE, DEADLINE_EXCEEDED, CANCELLED that it did not ask for, RESOURCE_EXHAUSTED, INTERNAL and UNKNOWN does as in 3. Any
          other status (INVALID_ARGUMENT: a filter) comes back however often it is tried.
 
@@ -468,7 +481,9 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _versions_pb2.ListFilesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_versions_pb2.ListFilesResponse, _abc.Awaitable[_versions_pb2.ListFilesResponse]]:
-        """Lists a version's files in the order of the bytes of their paths."""
+        """Lists a version's files in the order of the bytes of their paths. External ones (`uri`) are among them; the manifest, and with it
+        the version's digest, is about the others.
+        """
 
     @_abc_1.abstractmethod
     def UpdateVersion(

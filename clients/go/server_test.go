@@ -1,0 +1,171 @@
+package podium
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/stats"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	podiumv1 "github.com/podium-registry/podium/clients/go/podium/v1"
+)
+
+const testHeartbeat = 50 * time.Millisecond
+
+// registry is a server of one model, `m`, of whose versions each has one file, `n`, that says its number.
+type registry struct {
+	podiumv1.UnimplementedRegistryServiceServer
+	address     string
+	connections atomic.Int32 // that are open
+
+	mu      sync.Mutex
+	number  int64 // that m@champion means
+	changed chan struct{}
+	silent  bool // new and old watches say nothing more
+	ended   int  // how many watches are to be ended
+	full    bool // downloads fail
+}
+
+func serve(t *testing.T) *registry {
+	t.Helper()
+	r := &registry{number: 1, changed: make(chan struct{})}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	r.address = listener.Addr().String()
+	server := grpc.NewServer(grpc.StatsHandler(r))
+	podiumv1.RegisterRegistryServiceServer(server, r)
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(server.Stop)
+	return r
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func dial(t *testing.T, r *registry) *Client {
+	t.Helper()
+	client, err := Dial(r.address, &Options{Cache: cacheFolder(t), Timeout: 5 * time.Second})
+	must(t, err)
+	t.Cleanup(client.Close)
+	return client
+}
+
+// set changes what the registry is, and wakes its watches.
+func (r *registry) set(change func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	change()
+	close(r.changed)
+	r.changed = make(chan struct{})
+}
+
+func textOf(number int64) []byte { return fmt.Appendf(nil, "%d", number) }
+
+func digestOf(bytes []byte) string {
+	sum := sha256.Sum256(bytes)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+func fileOf(number int64) *podiumv1.File {
+	size := int64(len(textOf(number)))
+	return &podiumv1.File{Path: "n", Digest: digestOf(textOf(number)), SizeBytes: &size}
+}
+
+func targetOf(number int64) *podiumv1.Target {
+	return &podiumv1.Target{
+		Model: "m", ModelUid: "uid", Number: number, Version: fmt.Sprintf("1.0.%d", number),
+		Digest: manifestDigest([]*podiumv1.File{fileOf(number)}), Servable: true,
+	}
+}
+
+func (r *registry) Watch(_ *podiumv1.WatchRequest, stream grpc.ServerStreamingServer[podiumv1.WatchResponse]) error {
+	beat := time.NewTicker(testHeartbeat)
+	defer beat.Stop()
+	first := true
+	for said := int64(0); ; first = false {
+		r.mu.Lock()
+		number, changed, silent := r.number, r.changed, r.silent
+		if r.ended > 0 && !first {
+			r.ended--
+			r.mu.Unlock()
+			return status.Error(codes.Unavailable, "stopping")
+		}
+		r.mu.Unlock()
+		message := &podiumv1.WatchResponse{Position: fmt.Sprint(number)}
+		if first {
+			message.HeartbeatInterval = durationpb.New(testHeartbeat)
+		}
+		if number != said {
+			message.Snapshot = true
+			message.References = []*podiumv1.Reference{{Target: targetOf(number)}}
+		}
+		if said = number; !silent {
+			if err := stream.Send(message); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-changed:
+		case <-beat.C:
+		case <-stream.Context().Done():
+			return stream.Context().Err()
+		}
+	}
+}
+
+func (r *registry) ListFiles(_ context.Context, request *podiumv1.ListFilesRequest) (*podiumv1.ListFilesResponse, error) {
+	var number int64
+	_, err := fmt.Sscanf(request.GetReference(), "m:%d", &number)
+	return &podiumv1.ListFilesResponse{Files: []*podiumv1.File{fileOf(number)}}, err
+}
+
+func (r *registry) DownloadArtifact(
+	request *podiumv1.DownloadArtifactRequest, stream grpc.ServerStreamingServer[podiumv1.DownloadArtifactResponse],
+) error {
+	r.mu.Lock()
+	full := r.full
+	r.mu.Unlock()
+	if full {
+		return status.Error(codes.DataLoss, "damaged")
+	}
+	var number int64
+	if _, err := fmt.Sscanf(request.GetReference(), "m:%d", &number); err != nil {
+		return err
+	}
+	file := fileOf(number)
+	header := &podiumv1.DownloadArtifactHeader{Number: number, SizeBytes: file.GetSizeBytes(), Digest: file.GetDigest()}
+	err := stream.Send(&podiumv1.DownloadArtifactResponse{Content: &podiumv1.DownloadArtifactResponse_Header{Header: header}})
+	if err != nil {
+		return err
+	}
+	chunk := textOf(number)[request.GetOffset():]
+	return stream.Send(&podiumv1.DownloadArtifactResponse{Content: &podiumv1.DownloadArtifactResponse_Chunk{Chunk: chunk}})
+}
+
+// As a stats.Handler it counts the connections.
+
+func (r *registry) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context   { return ctx }
+func (r *registry) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
+func (r *registry) HandleRPC(context.Context, stats.RPCStats)                         {}
+func (r *registry) HandleConn(_ context.Context, what stats.ConnStats) {
+	switch what.(type) {
+	case *stats.ConnBegin:
+		r.connections.Add(1)
+	case *stats.ConnEnd:
+		r.connections.Add(-1)
+	}
+}

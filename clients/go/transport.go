@@ -1,0 +1,234 @@
+package podium
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/metadata"
+
+	podiumv1 "github.com/podium-registry/podium/clients/go/podium/v1"
+)
+
+const (
+	maxMessageBytes = 4 << 20
+	// Chunks are 1 MiB: a stream has one on its way while another is written.
+	streamWindowBytes     = 4 << 20
+	connectionWindowBytes = 16 << 20
+	bufferBytes           = 256 << 10
+)
+
+// transport is how the generated stub reaches the server at one address: over one connection, with deadlines, retries and
+// identity, and errors of our own. Where a stream was silent for too long, the connection is left and another one opened.
+type transport struct {
+	address string
+	actor   string
+	timeout time.Duration // of a unary call; of a transfer in which no byte moves
+
+	mu      sync.Mutex
+	current *connection
+	closed  bool
+}
+
+// connection is one channel. It is closed when it was left and the last call on it has ended.
+type connection struct {
+	channel *grpc.ClientConn
+	// left is done once it should not be used any more: calls that go on by themselves do so on another one.
+	left  context.Context
+	leave context.CancelFunc
+	calls int // under the transport's lock
+}
+
+// resumed marks calls that are repeated by whoever made them, and end with the connection that is left.
+type resumed struct{ grpc.EmptyCallOption }
+
+// ErrClosed is what calls of a client return after Close.
+var ErrClosed = errors.New("podium: the client is closed")
+
+// Invoke makes one unary call.
+func (t *transport) Invoke(ctx context.Context, method string, request, reply any, options ...grpc.CallOption) error {
+	connection, err := t.acquire()
+	if err != nil {
+		return err
+	}
+	defer t.release(connection)
+	limited, cancel := context.WithTimeout(ctx, t.timeout)
+	defer cancel()
+	defer endWith(connection, cancel, options)()
+	return fromCall(ctx, connection.channel.Invoke(t.identified(limited), method, request, reply, options...), t.address)
+}
+
+// NewStream opens one stream.
+func (t *transport) NewStream(
+	ctx context.Context, desc *grpc.StreamDesc, method string, options ...grpc.CallOption,
+) (grpc.ClientStream, error) {
+	opened, err := t.openStream(ctx, desc, method, options...)
+	if err != nil {
+		return nil, err
+	}
+	return opened, nil
+}
+
+func (t *transport) openStream(
+	ctx context.Context, desc *grpc.StreamDesc, method string, options ...grpc.CallOption,
+) (*stream, error) {
+	connection, err := t.acquire()
+	if err != nil {
+		return nil, err
+	}
+	cancellable, cancel := context.WithCancel(ctx)
+	stop := endWith(connection, cancel, options)
+	opened, err := connection.channel.NewStream(t.identified(cancellable), desc, method, options...)
+	end := sync.OnceFunc(func() {
+		stop()
+		cancel()
+		t.release(connection)
+	})
+	if err != nil {
+		end()
+		return nil, fromCall(ctx, err, t.address)
+	}
+	context.AfterFunc(cancellable, end)
+	return &stream{opened, ctx, t.address, connection, end}, nil
+}
+
+// endWith cancels a resumed call when its connection is left, until the function that it returns is called.
+func endWith(connection *connection, cancel func(), options []grpc.CallOption) func() bool {
+	if slices.ContainsFunc(options, func(option grpc.CallOption) bool { _, is := option.(resumed); return is }) {
+		return context.AfterFunc(connection.left, cancel)
+	}
+	return func() bool { return true }
+}
+
+func (t *transport) identified(ctx context.Context) context.Context {
+	return metadata.AppendToOutgoingContext(ctx, "podium-actor", t.actor)
+}
+
+// acquire gives the connection that calls use now, opened if need be.
+func (t *transport) acquire() (*connection, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return nil, ErrClosed
+	}
+	if t.current == nil {
+		opened, err := open(t.address)
+		if err != nil {
+			return nil, err
+		}
+		t.current = opened
+	}
+	t.current.calls++
+	return t.current, nil
+}
+
+func (t *transport) release(used *connection) {
+	t.mu.Lock()
+	used.calls--
+	unused := used.calls == 0 && used.left.Err() != nil
+	t.mu.Unlock()
+	if unused {
+		used.channel.Close()
+	}
+}
+
+// abandon lets the next call open another connection than this one, which may be dead.
+func (t *transport) abandon(dead *connection) {
+	t.mu.Lock()
+	if t.current == dead {
+		t.current = nil
+	}
+	dead.leave()
+	unused := dead.calls == 0
+	t.mu.Unlock()
+	if unused {
+		dead.channel.Close()
+	}
+}
+
+// close ends the connection and all calls on it.
+func (t *transport) close() {
+	t.mu.Lock()
+	last := t.current
+	t.current, t.closed = nil, true
+	t.mu.Unlock()
+	if last != nil {
+		last.leave()
+		last.channel.Close()
+	}
+}
+
+// stream tells errors in our words, and lets go of its connection when it has ended.
+type stream struct {
+	grpc.ClientStream
+	caller     context.Context
+	address    string
+	connection *connection
+	end        func()
+}
+
+func (s *stream) RecvMsg(message any) error {
+	err := s.ClientStream.RecvMsg(message)
+	if err != nil {
+		s.end()
+	}
+	return fromCall(s.caller, err, s.address)
+}
+
+func (s *stream) SendMsg(message any) error {
+	return fromCall(s.caller, s.ClientStream.SendMsg(message), s.address)
+}
+
+func open(address string) (*connection, error) {
+	connecting := backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second}
+	channel, err := grpc.NewClient("dns:///"+address,
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithUserAgent("podium-go"),
+		grpc.WithDefaultServiceConfig(serviceConfig()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessageBytes), grpc.MaxCallSendMsgSize(maxMessageBytes)),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: connecting, MinConnectTimeout: 5 * time.Second}),
+		grpc.WithInitialWindowSize(streamWindowBytes),
+		grpc.WithInitialConnWindowSize(connectionWindowBytes),
+		grpc.WithReadBufferSize(bufferBytes),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("podium: %s: %w", address, err)
+	}
+	left, leave := context.WithCancel(context.Background())
+	return &connection{channel: channel, left: left, leave: leave}, nil
+}
+
+// serviceConfig repeats every unary call: a read changes nothing, a mutation carries a request id. Streams are resumed instead.
+func serviceConfig() string {
+	type name struct {
+		Service string `json:"service"`
+		Method  string `json:"method"`
+	}
+	var unary []name
+	for _, method := range podiumv1.RegistryService_ServiceDesc.Methods {
+		unary = append(unary, name{podiumv1.RegistryService_ServiceDesc.ServiceName, method.MethodName})
+	}
+	text, err := json.Marshal(map[string]any{"methodConfig": []any{map[string]any{
+		"name": unary,
+		"retryPolicy": map[string]any{
+			"maxAttempts":          4,
+			"initialBackoff":       "0.05s",
+			"maxBackoff":           "1s",
+			"backoffMultiplier":    2,
+			"retryableStatusCodes": []string{"UNAVAILABLE"},
+		},
+	}}})
+	if err != nil {
+		panic(err)
+	}
+	return string(text)
+}
