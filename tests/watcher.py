@@ -2,8 +2,10 @@
 
 import random
 import re
+import sys
 import threading
 import time
+import traceback
 from collections import deque
 from typing import NamedTuple
 
@@ -171,7 +173,12 @@ class Watcher(threading.Thread):
             raise self.failure
         heard = time.monotonic() - self.heard
         told = f"{self.choice} is at {self.position}, not at {position}: heard {heard:.1f} s ago"
-        assert there, f"{told}, {self.streams} streams, ended {list(self.ends)}"
+        assert there, f"{told}, {self.streams} streams, ended {list(self.ends)}, now in\n{self.stack()}"
+
+    def stack(self) -> str:
+        """Where this thread is."""
+        frame = sys._current_frames().get(self.ident or 0)
+        return "".join(traceback.format_stack(frame)) if frame else "no thread"
 
     def close(self) -> None:
         self.closing.set()
