@@ -127,8 +127,6 @@ func (f *Follower) adopt(ctx context.Context, known *lastKnown) (bool, error) {
 		held.release()
 	} else {
 		f.set(held, known.target)
-		f.told++
-		f.publish()
 	}
 	return true, nil
 }

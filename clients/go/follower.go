@@ -246,16 +246,12 @@ func (f *Follower) bring(ctx context.Context, target *podiumv1.Target) error {
 		held.release()
 		return nil
 	}
-	moved := !sameVersion(f.target, wanted)
 	f.set(held, wanted)
 	f.mu.Unlock()
 	if old != nil {
 		old.release()
 	}
 	f.remember()
-	if moved {
-		f.tell()
-	}
 	return nil
 }
 
@@ -286,20 +282,15 @@ func (p *pullProblem) Unwrap() error { return p.why }
 
 // What is true now.
 
-// set, under the lock, makes this current. Who reads Changes is told later, once it is written down.
+// set, under the lock, makes this current.
 func (f *Follower) set(held *held, target *podiumv1.Target) {
+	if !sameVersion(f.target, target) {
+		f.told++
+	}
 	f.current.Store(currentOf(f.reference, held.path, target))
 	f.held, f.target = held, target
 	f.problem, f.failure = nil, nil
 	f.publish()
-}
-
-// tell wakes those who read Changes.
-func (f *Follower) tell() {
-	f.mu.Lock()
-	f.told++
-	f.publish()
-	f.mu.Unlock()
 }
 
 // publish, under the lock, says how things stand, and lets those who wait look again.

@@ -25,6 +25,8 @@ def fault(path: str) -> str:
         return "has a control character or a line separator"
     if "\\" in path:
         return "has a backslash"
+    if path == "-":
+        return "is '-', which `sha256sum -c` takes for standard input"
     if not _NOT_A_NAME.isdisjoint(path.split("/")):
         return "is absolute or has an empty, '.' or '..' segment"
     if not is_normalized("NFC", path):

@@ -1,0 +1,223 @@
+package dev.podium;
+
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.channels.FileChannel;
+import java.nio.channels.FileLock;
+import java.nio.channels.OverlappingFileLockException;
+import java.nio.file.FileAlreadyExistsException;
+import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
+import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.Map;
+import java.util.Set;
+import java.util.concurrent.ThreadLocalRandom;
+import java.util.concurrent.TimeUnit;
+import java.util.function.BooleanSupplier;
+
+/**
+ * Locks on digests, between processes and threads: record locks on single bytes of a file, as CACHE.md says.
+ *
+ * <p>The kernel knows one owner a process, and drops all its locks on a file when the process closes that file once. So a file is
+ * opened once a process and stays open, and a table here stands between the threads. Waiting is polling: the kernel would see a
+ * deadlock where two processes wait for each other with different threads.
+ */
+final class LockFile {
+  private static final long FIRST_PAUSE = TimeUnit.MILLISECONDS.toNanos(2);
+  private static final long LONGEST_PAUSE = TimeUnit.MILLISECONDS.toNanos(100);
+  private static final Map<Path, LockFile> OPEN = new HashMap<>(); // also the guard of all tables
+
+  private final Path path;
+  private final FileChannel channel;
+  private final Object inode;
+  private final Map<Long, Lock> held = new HashMap<>();
+  private final Set<Long> kept = new HashSet<>();
+
+  /** Sleeps so many nanoseconds, or throws to end the wait. */
+  interface Pause {
+    void nanos(long nanos);
+  }
+
+  /** One byte that is locked, and how many share it in this process. */
+  private static final class Lock {
+    final FileLock file;
+    final boolean exclusive;
+    int count = 1;
+
+    Lock(FileLock file, boolean exclusive) {
+      this.file = file;
+      this.exclusive = exclusive;
+    }
+  }
+
+  /** A lock that was taken, until it is closed; again does nothing. */
+  final class Hold implements AutoCloseable {
+    private final String digest;
+    private boolean released;
+
+    private Hold(String digest) {
+      this.digest = digest;
+    }
+
+    @Override
+    public void close() {
+      synchronized (OPEN) {
+        if (!released) {
+          released = true;
+          release(digest);
+        }
+      }
+    }
+  }
+
+  private LockFile(Path path) throws IOException {
+    this.path = path;
+    Files.createDirectories(path.getParent());
+    Object before;
+    Object after;
+    FileChannel opened;
+    do {
+      before = createAndIdentify(path);
+      opened = FileChannel.open(path, StandardOpenOption.READ, StandardOpenOption.WRITE);
+      after = inodeAt(path); // Java cannot ask an open file which one it is
+    } while (!before.equals(after));
+    this.channel = opened;
+    this.inode = after;
+  }
+
+  /** The process's one LockFile over this absolute path. A new one if somebody removed the file: nobody looks at locks on the old one. */
+  static LockFile at(Path path) {
+    synchronized (OPEN) {
+      LockFile file = OPEN.get(path);
+      try {
+        if (file == null || !file.inode.equals(inodeAt(path))) {
+          file = new LockFile(path);
+          OPEN.put(path, file);
+        }
+      } catch (IOException error) {
+        throw new UncheckedIOException(error);
+      }
+      return file;
+    }
+  }
+
+  /** Takes the lock together with others; false if somebody has it alone. */
+  boolean tryShared(String digest) {
+    long place = place(digest);
+    synchronized (OPEN) {
+      Lock lock = held.get(place);
+      if (lock == null) {
+        return take(place, true);
+      }
+      if (lock.exclusive) {
+        return false;
+      }
+      lock.count++;
+      return true;
+    }
+  }
+
+  /** Takes the lock alone; false if anybody has it. */
+  boolean tryExclusive(String digest) {
+    long place = place(digest);
+    synchronized (OPEN) {
+      return !held.containsKey(place) && take(place, false);
+    }
+  }
+
+  /** Shares the lock until the process ends. */
+  void keep(String digest, Pause pause) {
+    long place = place(digest);
+    synchronized (OPEN) {
+      if (kept.contains(place)) {
+        return;
+      }
+    }
+    Hold mine = shared(digest, pause);
+    synchronized (OPEN) {
+      if (kept.add(place)) {
+        return;
+      }
+    }
+    mine.close(); // another thread was first
+  }
+
+  /** Waits until nobody has the lock alone. */
+  Hold shared(String digest, Pause pause) {
+    await(() -> tryShared(digest), pause);
+    return new Hold(digest);
+  }
+
+  /** Waits until nobody has the lock. */
+  Hold exclusive(String digest, Pause pause) {
+    await(() -> tryExclusive(digest), pause);
+    return new Hold(digest);
+  }
+
+  private void release(String digest) {
+    long place = place(digest);
+    synchronized (OPEN) {
+      Lock lock = held.get(place);
+      if (--lock.count > 0) {
+        return;
+      }
+      held.remove(place);
+      try {
+        lock.file.release();
+      } catch (IOException error) {
+        throw new UncheckedIOException(error);
+      }
+    }
+  }
+
+  private boolean take(long place, boolean shared) {
+    try {
+      FileLock lock = channel.tryLock(place, 1, shared);
+      if (lock != null) {
+        held.put(place, new Lock(lock, !shared));
+      }
+      return lock != null;
+    } catch (OverlappingFileLockException taken) { // by a copy of this library that another class loader has loaded
+      return false;
+    } catch (IOException error) {
+      throw new UncheckedIOException(error);
+    }
+  }
+
+  private static void await(BooleanSupplier attempt, Pause pause) {
+    long nanos = FIRST_PAUSE;
+    while (!attempt.getAsBoolean()) {
+      pause.nanos(ThreadLocalRandom.current().nextLong(nanos / 2, nanos + 1));
+      nanos = Math.min(2 * nanos, LONGEST_PAUSE);
+    }
+  }
+
+  /** Makes the file if it is not there. Only a file that is new is closed here, on which this process has no locks. */
+  private static Object createAndIdentify(Path path) throws IOException {
+    try {
+      Files.createFile(path);
+    } catch (FileAlreadyExistsException there) {
+      // good
+    }
+    return inodeAt(path);
+  }
+
+  private static Object inodeAt(Path path) throws IOException {
+    try {
+      return Files.readAttributes(path, "unix:dev,ino");
+    } catch (NoSuchFileException gone) {
+      return "none";
+    }
+  }
+
+  private static long place(String digest) {
+    return Long.parseLong(Digests.hex(digest), 0, 15, 16);
+  }
+
+  Path path() {
+    return path;
+  }
+}

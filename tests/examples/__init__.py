@@ -1,0 +1,1 @@
+"""The prediction servers of clients/*/examples, built and tested by scripts/examples."""
