@@ -21,6 +21,8 @@ import watch
 from generator import Generator
 from table import Row, lines
 
+import clients
+
 HERE = Path(__file__).resolve().parent
 FOLDER = HERE.parents[1] / ".build" / "bench"
 
@@ -46,6 +48,7 @@ PARTS: dict[str, Callable[[Generator, Path], Iterator[Row]]] = {
     "transfers": lambda generator, folder: transfers.measure(folder, generator.rounds),
     "watch": watch.measure,
     "follow": lambda _generator, folder: follow.measure(folder),
+    "clients": clients.measure,
     "scale": scale.measure,
     "large": lambda generator, folder: itertools.chain(large.measure(folder), unread.measure(generator, folder)),
     "peers": peers.measure,

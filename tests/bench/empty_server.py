@@ -16,13 +16,20 @@ SERVICE = "podium.v1.RegistryService"
 
 def answer(size: int) -> grpc.RpcMethodHandler:
     """Returns a handler that answers every request with the same bytes."""
-    reply = bytes(size)
+    reply = _message(size)
 
     async def fixed(_request: bytes, _context: grpc.aio.ServicerContext) -> bytes:
         return reply
 
     handler: Callable[..., Awaitable[bytes]] = fixed
     return grpc.unary_unary_rpc_method_handler(handler)
+
+
+def _message(size: int) -> bytes:
+    """A message of so many bytes, all of them in one field that nobody knows: clients that parse it find nothing."""
+    length = size - 2 if size < 130 else size - 3  # beside the tag, the length takes a byte or two
+    varint = bytes([length]) if length < 128 else bytes([length & 0x7F | 0x80, length >> 7])
+    return bytes([15 << 3 | 2]) + varint + bytes(length)
 
 
 async def serve(sizes: dict[str, int]) -> None:

@@ -1,5 +1,6 @@
 """Podium beside etcd: reads of one small value, and how soon watchers learn of a change."""
 
+import statistics
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import etcd_server
 import processes
 import promotions
 import resolve
+from client_tools import go_tool
 from commands import CHANGES, MARK, Delays, Opening, Speed, delays, speed
 from generator import SERVICE, Generator, write_bodies
 from peer_process import PeerProcess
@@ -28,6 +30,7 @@ def measure(generator: Generator, folder: Path) -> Iterator[Row]:
         speed(generator, theirs.address, puts, 1, method=etcd_server.PUT)
         yield from _reads(generator, folder, turns, ours, theirs, keys, version)
         yield from _watches(generator, folder, turns, ours, theirs, keys[0], version)
+        yield from _followers(generator, folder, turns, ours, theirs, keys[0], version)
 
 
 def _reads(
@@ -67,3 +70,26 @@ def _watches(
 
     for streams in promotions.CROWDS:
         yield from promotions.rows(crowd(streams), streams, f"etcd {version}, put")
+
+
+def _followers(
+    generator: Generator, folder: Path, turns: Turns, ours: Process, theirs: PeerProcess, key: str, version: str
+) -> Iterator[Row]:
+    """Followers have the files too; a client of etcd has the value."""
+    tool = go_tool(folder)
+    model, _, alias = key.partition("@")
+    moves = ",".join(str(1 + turn % 2) for turn in range(CHANGES))
+    puts = write_bodies(folder / "puts", (etcd_server.put(key, (MARK % turn).encode().ljust(VALUE)) for turn in range(CHANGES)))
+    watch = Opening(etcd_server.WATCH, write_bodies(folder / "watch-etcd", [etcd_server.watch(key)]), stays_open=True)
+    for count in (promotions.CROWDS[0], promotions.CROWDS[-1]):
+
+        def swapped(_round: int, count: int = count) -> float:
+            return statistics.median(
+                tool.measure("promotions", ours.address, folder / "cache", model, alias, moves, count)["times"]
+            )
+
+        def seen(_round: int, count: int = count) -> float:
+            return delays(generator, theirs.address, watch, count, etcd_server.PUT, puts).last_p50
+
+        who = "its only Go follower" if count == 1 else f"the last of {count:,} Go followers"
+        yield paired(f"SetAlias to {who}, p50", "ms", turns.take(swapped, seen), f"etcd {version}, put to watchers", at_most=2)

@@ -25,9 +25,7 @@ PATIENCE_SECONDS = 60
 def measure(folder: Path) -> Iterator[Row]:
     """Promotions between two versions that the cache has, then to versions that it does not have, then reads."""
     with podium(folder / "data") as server, client.connect(server.address, cache=folder / "cache") as registry:
-        for number in range(1, 3 + FETCHED):
-            _push(registry, folder / "files", number, FETCHED_BYTES if number > 2 else 1_000)
-        registry.set_alias(MODEL, ALIAS, 1)
+        push_versions(registry, folder / "files")
         with following(registry) as arrivals:
             yield from _rows(
                 "promotion to follower, files in its cache", [arrivals.after(1 + turn % 2) for turn in range(1, CACHED)]
@@ -35,6 +33,13 @@ def measure(folder: Path) -> Iterator[Row]:
             fetched = [arrivals.after(number) for number in range(3, 3 + FETCHED)]
             yield from _rows("promotion to follower, 10 MiB of new files", fetched)
             yield _reads(arrivals.follower)
+
+
+def push_versions(registry: client.Registry, folder: Path) -> None:
+    """Two small versions, of which the first is what is followed, and large ones that are fetched."""
+    for number in range(1, 3 + FETCHED):
+        _push(registry, folder, number, FETCHED_BYTES if number > 2 else 1_000)
+    registry.set_alias(MODEL, ALIAS, 1)
 
 
 class Arrivals:

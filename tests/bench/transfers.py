@@ -62,11 +62,15 @@ class Ends:
         """A pull into an empty cache of what was pushed last; after it, the contents are gone from both."""
         with podium.connect(self._server.address, cache=self._folder / "cache") as registry:
             cost = _cost(self._server, lambda: registry.pull("risk/big@latest"))
+        self.forget()
+        return cost
+
+    def forget(self) -> None:
+        """Removes what was pushed and pulled."""
         remove(self._folder / "cache")
         for path in (self._folder / "registry" / "blobs").rglob("*"):
             if path.is_file() and path.stat().st_size >= SMALL_BYTES:
                 path.unlink()
-        return cost
 
     def push_bare(self) -> Cost:
         """A socket copy of new contents."""
@@ -97,7 +101,7 @@ def measure(folder: Path, rounds: int) -> Iterator[Row]:
             ("1 GiB", 1, GIB, True),
             ("2,000 × 64 KiB", SMALL_FILES, SMALL_BYTES, False),
         ):
-            files = _files(work / "source", count, size)
+            files = new_files(work / "source", count, size)
             yield from _measure(f"{name}, {where}", work, files, rounds, targets=targets)
             for part in work.iterdir():
                 remove(part)
@@ -147,7 +151,7 @@ def _cost(server: Process, transfer: Callable[[], object]) -> Cost:
     return Cost(time.perf_counter() - began, server.cpu_seconds() - cpu, server.peak_bytes())
 
 
-def _files(folder: Path, count: int, size: int) -> list[Path]:
+def new_files(folder: Path, count: int, size: int) -> list[Path]:
     folder.mkdir(parents=True)
     block = os.urandom(min(size, MIB))
     files = [folder / f"part-{number:04}" for number in range(count)]
