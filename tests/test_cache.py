@@ -803,3 +803,13 @@ def test_where_the_cache_is(tmp_path, monkeypatch):
     monkeypatch.delenv("PODIUM_CACHE")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert podium.Cache().root == tmp_path / ".cache/podium"
+
+
+def test_one_lock_file_by_two_paths_is_one(tmp_path):
+    """Else each would have a table of its own, and exclude nobody."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    first = lock_file(tmp_path / "real" / "locks")
+    assert lock_file(tmp_path / "link" / "locks") is first
+    (tmp_path / "real" / "locks").unlink()
+    assert lock_file(tmp_path / "real" / "locks") is not first

@@ -190,3 +190,16 @@ def test_scripts_ask_for_the_python_that_the_project_asks_for() -> None:
     assert f"sys.version_info < ({major}, {minor})" in (ROOT / "scripts/setup").read_text()
     asked = {extra for script in SCRIPTS for extra in re.findall(r"scripts/setup (\w+)\n", script.read_text())}
     assert {"dev"} <= asked <= set(PROJECT["optional-dependencies"])
+
+
+def test_all_clients_ping_as_seldom_as_the_server_allows():
+    """A client that pings more often than the server permits is cut off; one that never does keeps dead connections."""
+    source = (ROOT / "server/podium_server/__main__.py").read_text()
+    permitted = re.search(r'"grpc.http2.min_ping_interval_without_data_ms", ([0-9_]+)', source)
+    assert int(permitted[1]) / 1000 < 30
+    for path, settings in {
+        "clients/python/podium/transport.py": ['("grpc.keepalive_time_ms", 30_000)', '("grpc.keepalive_timeout_ms", 10_000)'],
+        "clients/go/transport.go": ["Time: 30 * time.Second, Timeout: 10 * time.Second"],
+        "clients/java/src/main/java/dev/podium/Connection.java": ["keepAliveTime(30, ", "keepAliveTimeout(10, "],
+    }.items():
+        assert all(setting in (ROOT / path).read_text() for setting in settings), path

@@ -69,8 +69,14 @@ def _promotions(tool: Tool, server: Process, folder: Path) -> Iterator[Row]:
             f"{what}, p50", "ms", statistics.median(times), beside=f"{len(times)} promotions, from before the call until the swap"
         )
         yield alone(f"{what}, p99", "ms", statistics.quantiles(times, n=100)[98])
-    each = promoted([1], FOLLOWERS)["follower_bytes"]
-    yield alone("a Go follower with its connection: memory", "KiB", each / 1024, beside=f"of {FOLLOWERS} in one process")  # type: ignore[operator]
+    each = promoted([1], FOLLOWERS)["heap_and_stacks"]
+    yield alone(
+        "a Go follower with its connection: heap and stacks",
+        "KiB",
+        each / 1024,
+        at_most=64,
+        beside=f"of {FOLLOWERS} in one process",
+    )  # type: ignore[operator]
 
 
 def _downloads(tools: Sequence[Tool], rounds: int, where: str, work: Path, count: int) -> Iterator[Row]:

@@ -3,7 +3,6 @@
 import json
 import sys
 import threading
-import time
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
@@ -128,24 +127,6 @@ class Driver:
 
     def usage(self):
         return {"tasks": threading.active_count()}
-
-    def reads(self, handle, threads, seconds):
-        follower, means = self._get(handle), []
-
-        def read():
-            count, begin = 0, time.perf_counter_ns()
-            while (passed := time.perf_counter_ns() - begin) < seconds * 1e9:
-                for _ in range(10_000):
-                    follower.current  # noqa: B018  what is measured
-                count += 10_000
-            means.append(passed / count)
-
-        readers = [threading.Thread(target=read) for _ in range(threads)]
-        for reader in readers:
-            reader.start()
-        for reader in readers:
-            reader.join()
-        return {"nanoseconds": round(sum(means) / len(means))}
 
     def _keep(self, handle, opened, iterator):
         if handle in self._opened:

@@ -11,7 +11,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from podium.forks import turns
@@ -23,7 +23,7 @@ Pause = Callable[[float], object]
 
 _EXCLUSIVE = -1
 _guard = threading.Lock()
-_open_files: dict[Path, "LockFile"] = {}
+_open_files: dict[tuple[int, int], "LockFile"] = {}  # by inode: two paths may lead to one file, and one path to another later
 
 
 class LockFile:
@@ -31,19 +31,10 @@ class LockFile:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._path = path
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        self._inode = _inode(os.fstat(self._descriptor))
+        self.inode = _inode(os.fstat(self._descriptor))
         self._held: dict[int, int] = {}  # byte → how many share it in this process, or _EXCLUSIVE
         self._kept: set[int] = set()
-
-    @property
-    def is_current(self) -> bool:
-        """False once somebody removed the file: then nobody else will look at locks on it."""
-        try:
-            return _inode(self._path.stat()) == self._inode
-        except FileNotFoundError:
-            return False
 
     def try_shared(self, digest: str) -> bool:
         """Takes the lock together with others; False if somebody has it alone."""
@@ -138,12 +129,13 @@ class Hold:
 
 
 def lock_file(path: Path) -> LockFile:
-    """The process's one LockFile over this absolute path."""
+    """The process's one LockFile over what is at this path now."""
     with _guard:
-        file = _open_files.get(path)
-        if file is None or not file.is_current:
-            file = _open_files[path] = LockFile(path)
-        return file
+        with suppress(FileNotFoundError):
+            if file := _open_files.get(_inode(path.stat())):
+                return file
+        file = LockFile(path)
+        return _open_files.setdefault(file.inode, file)
 
 
 def _place(digest: str) -> int:

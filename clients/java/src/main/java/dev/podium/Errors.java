@@ -7,6 +7,7 @@ import com.google.rpc.ErrorInfo;
 import io.grpc.Metadata;
 import io.grpc.Status;
 import io.grpc.protobuf.ProtoUtils;
+import java.nio.channels.ClosedChannelException;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -20,7 +21,12 @@ final class Errors {
   private Errors() {}
 
   /** The exception for a call to this address that did not end with OK; the trailers may be null. */
-  static PodiumException of(Status status, Metadata trailers, String address) {
+  static PodiumException of(Status given, Metadata trailers, String address) {
+    Status status = given;
+    if (given.getCode() == Status.Code.UNKNOWN && given.getCause() instanceof ClosedChannelException) {
+      // So grpc-java says that a connection was closed before it was one.
+      status = Status.UNAVAILABLE.withDescription(given.getDescription()).withCause(given.getCause());
+    }
     String reason = "";
     Map<String, String> metadata = Map.of();
     Map<String, String> fields = new HashMap<>();
