@@ -61,6 +61,7 @@ func Dial(url string, options *Options) (*Client, error) {
 		address: address,
 		actor:   cmp.Or(chosen.Actor, defaultActor()),
 		timeout: cmp.Or(chosen.Timeout, defaultTimeout),
+		open:    make(map[*connection]struct{}),
 	}
 	ended, end := context.WithCancel(context.Background())
 	return &Client{
@@ -78,17 +79,18 @@ func Dial(url string, options *Options) (*Client, error) {
 // are *Error, and the calls carry the actor. Mutations want a request id each, best a random UUID.
 func (c *Client) Stub() podiumv1.RegistryServiceClient { return c.stub }
 
-// Close ends the connection, and all that was opened by Watch and Follow. It returns when they have ended.
+// Close ends the connections and all calls on them, what Follow returned, and the Steps of every Watch, with ErrClosed. It
+// returns when the followers have ended; a loop over Steps ends once it asks for the next one.
 func (c *Client) Close() {
 	c.mu.Lock()
 	c.closed = true
 	followers := c.open
 	c.open = nil
 	c.mu.Unlock()
+	c.end()
 	for follower := range followers {
 		follower.Close()
 	}
-	c.end()
 	c.transport.close()
 }
 

@@ -5,15 +5,11 @@ import (
 	"errors"
 	"io"
 	"os"
-	"time"
 
 	"google.golang.org/grpc"
 
 	podiumv1 "github.com/podium-registry/podium/clients/go/podium/v1"
 )
-
-// streamTime bounds how long a stuck server is waited for: a stream that runs longer is cut and goes on where it stopped.
-const streamTime = 10 * time.Minute
 
 var (
 	uploadDesc   = streamDesc("UploadBlob")
@@ -90,12 +86,11 @@ func (d download) receive(ctx context.Context, file *podiumv1.File, into *sink) 
 
 // stream takes what one stream brings, never more than the file has.
 func (d download) stream(ctx context.Context, file *podiumv1.File, into *sink, lasts *patience) error {
-	limited, cancel := context.WithTimeout(ctx, streamTime)
-	defer cancel()
-	stream, err := d.transport.NewStream(limited, downloadDesc, downloadMethod, grpc.ForceCodecV2(framing{}), resumed{})
+	stream, err := d.transport.openTransfer(ctx, downloadDesc, downloadMethod, nil, grpc.ForceCodecV2(framing{}), resumed{})
 	if err != nil {
 		return err
 	}
+	defer stream.close()
 	request := &podiumv1.DownloadArtifactRequest{Reference: d.reference, Path: file.GetPath(), Offset: into.size}
 	if err := errors.Join(stream.SendMsg(request), stream.CloseSend()); err != nil && !errors.Is(err, io.EOF) {
 		return err

@@ -112,20 +112,30 @@ func (f *Follower) arrived(ctx context.Context, timeout time.Duration) (bool, er
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.told > 0, nil
+	return f.told > 0 && !f.closed, nil
 }
 
-// adopt begins with the last known version, if all its bytes are there.
+// adopt begins with the last known version, if all its bytes are there and nobody has closed the follower meanwhile.
 func (f *Follower) adopt(ctx context.Context, known *lastKnown) (bool, error) {
+	f.mu.Lock()
+	closed := f.closed
+	f.mu.Unlock()
+	if closed {
+		return false, nil
+	}
 	held, err := f.client.verifyAndHold(ctx, known)
 	if held == nil {
 		return false, err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.held != nil { // the server's was here first
+	switch {
+	case f.closed:
 		held.release()
-	} else {
+		return false, nil
+	case f.held != nil: // the server's was here first
+		held.release()
+	default:
 		f.set(held, known.target)
 	}
 	return true, nil
@@ -138,10 +148,10 @@ func (f *Follower) whyNot(ctx context.Context, timeout time.Duration) error {
 	position := f.position
 	f.mu.Unlock()
 	switch {
-	case failure != nil:
-		return failure
 	case closed:
 		return ErrClosed
+	case failure != nil:
+		return failure
 	case silent && away != nil:
 		return away
 	case silent:

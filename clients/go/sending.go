@@ -105,16 +105,15 @@ func (s *sending) stream(ctx context.Context, offset int64) error {
 
 // transfer makes one stream of a header and chunks.
 func (s *sending) transfer(ctx context.Context, offset int64) (*podiumv1.UploadBlobResponse, error) {
-	limited, cancel := context.WithTimeout(ctx, streamTime)
-	defer cancel()
-	stream, err := s.transport.NewStream(limited, uploadDesc, uploadMethod, grpc.ForceCodecV2(framing{}))
+	stream, err := s.transport.openTransfer(ctx, uploadDesc, uploadMethod, s.isServerThere, grpc.ForceCodecV2(framing{}))
 	if err != nil {
 		return nil, err
 	}
+	defer stream.close()
 	header := &podiumv1.UploadBlobHeader{Model: s.model, Digest: s.digest, SizeBytes: s.file.size(), Offset: offset}
 	err = stream.SendMsg(&outgoing{header: header})
 	if err == nil {
-		err = s.sendChunks(limited, stream, offset)
+		err = s.sendChunks(stream, offset)
 	}
 	if err != nil && err != io.EOF { // io.EOF: the server has ended the stream, and says why
 		return nil, err
@@ -129,9 +128,9 @@ func (s *sending) transfer(ctx context.Context, offset int64) (*podiumv1.UploadB
 	return reply, stream.RecvMsg(reply)
 }
 
-func (s *sending) sendChunks(ctx context.Context, stream grpc.ClientStream, offset int64) error {
+func (s *sending) sendChunks(stream grpc.ClientStream, offset int64) error {
 	if offset > 0 || s.streams > 1 { // somebody else, or who was cut off a moment ago, may still have the lease
-		if err := pause(ctx, refusalTime); err != nil {
+		if err := pause(stream.Context(), refusalTime); err != nil {
 			return err
 		}
 	}
@@ -156,6 +155,14 @@ func (s *sending) sendChunks(ctx context.Context, stream grpc.ClientStream, offs
 		s.moved(offset, count)
 	}
 	return nil
+}
+
+// isServerThere asks something else of a server that takes nothing: it may be reading what it has of a large file.
+func (s *sending) isServerThere(ctx context.Context) bool {
+	_, err := s.stub.FindMissingBlobs(ctx, &podiumv1.FindMissingBlobsRequest{
+		Model: s.model, Blobs: []*podiumv1.BlobSpec{{Digest: s.digest, SizeBytes: s.file.size()}},
+	})
+	return !errors.Is(err, Unavailable)
 }
 
 func (s *sending) moved(offset, count int64) {

@@ -27,6 +27,7 @@ type registry struct {
 	podiumv1.UnimplementedRegistryServiceServer
 	address     string
 	connections atomic.Int32 // that are open
+	opened      atomic.Int32 // that ever were
 
 	mu      sync.Mutex
 	number  int64 // that m@champion means
@@ -34,6 +35,10 @@ type registry struct {
 	silent  bool // new and old watches say nothing more
 	ended   int  // how many watches are to be ended
 	full    bool // downloads fail
+	stalls  int  // how many streams of transfers say nothing more once they have begun
+	away    bool // the next question is not answered
+
+	settling time.Duration // of an upload
 }
 
 func serve(t *testing.T) *registry {
@@ -152,8 +157,52 @@ func (r *registry) DownloadArtifact(
 	if err != nil {
 		return err
 	}
+	if r.stall(stream.Context()) {
+		return stream.Context().Err()
+	}
 	chunk := textOf(number)[request.GetOffset():]
 	return stream.Send(&podiumv1.DownloadArtifactResponse{Content: &podiumv1.DownloadArtifactResponse_Chunk{Chunk: chunk}})
+}
+
+// stall waits for the end of a stream, if that is to say nothing more.
+func (r *registry) stall(ctx context.Context) bool {
+	r.mu.Lock()
+	stalls := r.stalls > 0
+	r.stalls--
+	r.mu.Unlock()
+	if stalls {
+		<-ctx.Done()
+	}
+	return stalls
+}
+
+func (r *registry) UploadBlob(stream grpc.ClientStreamingServer[podiumv1.UploadBlobRequest, podiumv1.UploadBlobResponse]) error {
+	if _, err := stream.Recv(); err != nil {
+		return err
+	}
+	if r.stall(stream.Context()) {
+		return stream.Context().Err()
+	}
+	time.Sleep(r.settling)
+	return stream.SendAndClose(&podiumv1.UploadBlobResponse{Complete: true})
+}
+
+func (r *registry) FindMissingBlobs(
+	ctx context.Context, request *podiumv1.FindMissingBlobsRequest,
+) (*podiumv1.FindMissingBlobsResponse, error) {
+	r.mu.Lock()
+	away := r.away
+	r.away = false
+	r.mu.Unlock()
+	if away {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	reply := &podiumv1.FindMissingBlobsResponse{}
+	for _, blob := range request.GetBlobs() {
+		reply.Missing = append(reply.Missing, &podiumv1.MissingBlob{Digest: blob.GetDigest()})
+	}
+	return reply, nil
 }
 
 // As a stats.Handler it counts the connections.
@@ -165,6 +214,7 @@ func (r *registry) HandleConn(_ context.Context, what stats.ConnStats) {
 	switch what.(type) {
 	case *stats.ConnBegin:
 		r.connections.Add(1)
+		r.opened.Add(1)
 	case *stats.ConnEnd:
 		r.connections.Add(-1)
 	}

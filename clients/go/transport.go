@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
@@ -23,7 +24,7 @@ const (
 	// Chunks are 1 MiB: a stream has one on its way while another is written.
 	streamWindowBytes     = 4 << 20
 	connectionWindowBytes = 16 << 20
-	bufferBytes           = 256 << 10
+	bufferBytes           = 32 << 10
 )
 
 // transport is how the generated stub reaches the server at one address: over one connection, with deadlines, retries and
@@ -35,6 +36,7 @@ type transport struct {
 
 	mu      sync.Mutex
 	current *connection
+	open    map[*connection]struct{} // the current one, and those that were left before their last call has ended
 	closed  bool
 }
 
@@ -97,7 +99,7 @@ func (t *transport) openStream(
 		return nil, fromCall(ctx, err, t.address)
 	}
 	context.AfterFunc(cancellable, end)
-	return &stream{opened, ctx, t.address, connection, end}, nil
+	return &stream{opened, ctx, t.address, connection, !desc.ServerStreams, end}, nil
 }
 
 // endWith cancels a resumed call when its connection is left, until the function that it returns is called.
@@ -125,6 +127,7 @@ func (t *transport) acquire() (*connection, error) {
 			return nil, err
 		}
 		t.current = opened
+		t.open[opened] = struct{}{}
 	}
 	t.current.calls++
 	return t.current, nil
@@ -133,11 +136,8 @@ func (t *transport) acquire() (*connection, error) {
 func (t *transport) release(used *connection) {
 	t.mu.Lock()
 	used.calls--
-	unused := used.calls == 0 && used.left.Err() != nil
 	t.mu.Unlock()
-	if unused {
-		used.channel.Close()
-	}
+	t.closeUnused(used)
 }
 
 // abandon lets the next call open another connection than this one, which may be dead.
@@ -147,22 +147,42 @@ func (t *transport) abandon(dead *connection) {
 		t.current = nil
 	}
 	dead.leave()
-	unused := dead.calls == 0
+	t.mu.Unlock()
+	t.closeUnused(dead)
+}
+
+// closeUnused closes a connection that was left and has no calls.
+func (t *transport) closeUnused(connection *connection) {
+	t.mu.Lock()
+	unused := connection.calls == 0 && connection.left.Err() != nil
+	if unused {
+		delete(t.open, connection)
+	}
 	t.mu.Unlock()
 	if unused {
-		dead.channel.Close()
+		connection.channel.Close()
 	}
 }
 
-// close ends the connection and all calls on it.
+// silent leaves the connection of a stream, if it was opened, on which nothing moved for so long, and says so.
+func (t *transport) silent(over *stream, lasted time.Duration) error {
+	if over != nil {
+		t.abandon(over.connection)
+	}
+	silent := errorf(Unavailable, "the server at %s said nothing for %g s", t.address, lasted.Seconds())
+	silent.Reason, silent.Code = "SILENT", codes.Unavailable
+	return silent
+}
+
+// close ends all connections, also those that were left, and all calls on them.
 func (t *transport) close() {
 	t.mu.Lock()
-	last := t.current
-	t.current, t.closed = nil, true
+	last := t.open
+	t.current, t.open, t.closed = nil, nil, true
 	t.mu.Unlock()
-	if last != nil {
-		last.leave()
-		last.channel.Close()
+	for connection := range last {
+		connection.leave()
+		connection.channel.Close()
 	}
 }
 
@@ -172,12 +192,13 @@ type stream struct {
 	caller     context.Context
 	address    string
 	connection *connection
+	oneReply   bool
 	end        func()
 }
 
 func (s *stream) RecvMsg(message any) error {
 	err := s.ClientStream.RecvMsg(message)
-	if err != nil {
+	if err != nil || s.oneReply {
 		s.end()
 	}
 	return fromCall(s.caller, err, s.address)

@@ -41,7 +41,10 @@ type WatchOptions struct {
 }
 
 // Watch is what happens to some references. See Client.Watch.
-type Watch struct{ watching *watching }
+type Watch struct {
+	watching *watching
+	ended    context.Context // the client's
+}
 
 // Watch tells what happens to fraud@champion, team/*#production, fraud@latest, or to all aliases and stages of fraud or team/**.
 // No references mean everything. `*` is any run of characters but `/`, `**` any run. Nothing is sent before Steps is read. The
@@ -54,7 +57,7 @@ func (c *Client) Watch(references []string, options *WatchOptions) (*Watch, erro
 	}
 	watching := newWatching(c.transport, filters, chosen.Since, chosen.AtLeast)
 	watching.forServing = chosen.ForServing
-	return &Watch{watching}, nil
+	return &Watch{watching, c.ended}, nil
 }
 
 // Steps says what happens, without an end: a Snapshot first (unless the watch began at a position), then Changes.
@@ -65,8 +68,14 @@ func (c *Client) Watch(references []string, options *WatchOptions) (*Watch, erro
 // goroutine at a time reads it.
 func (w *Watch) Steps(ctx context.Context) iter.Seq2[Step, error] {
 	return func(yield func(Step, error) bool) {
-		err := w.watching.run(ctx, func(step Step) bool { return yield(step, nil) })
+		open, stop := context.WithCancel(ctx)
+		defer stop()
+		defer context.AfterFunc(w.ended, stop)()
+		err := w.watching.run(open, func(step Step) bool { return yield(step, nil) })
 		if err != nil {
+			if w.ended.Err() != nil && ctx.Err() == nil {
+				err = ErrClosed
+			}
 			yield(nil, err)
 		}
 	}

@@ -155,12 +155,7 @@ func (w *watching) unlessSilent(ctx context.Context, over *stream, allowed time.
 	if context.Cause(ctx) != errSilent {
 		return err
 	}
-	if over != nil {
-		w.transport.abandon(over.connection)
-	}
-	silent := errorf(Unavailable, "the server at %s said nothing for %g s", w.transport.address, allowed.Seconds())
-	silent.Reason, silent.Code = "SILENT", codes.Unavailable
-	return silent
+	return w.transport.silent(over, allowed)
 }
 
 // judge returns what would come back, and forgets a position that leads nowhere.

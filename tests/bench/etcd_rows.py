@@ -16,6 +16,7 @@ from processes import Process
 from table import Row, paired
 from turns import Turns
 
+FEW_CHANGES = 20  # where each takes a thousand followers of one machine to their disk
 VALUE = 400  # bytes: about what Podium says of a reference
 
 
@@ -78,12 +79,13 @@ def _followers(
     """Followers have the files too; a client of etcd has the value."""
     tool = go_tool(folder)
     model, _, alias = key.partition("@")
-    moves = ",".join(str(1 + turn % 2) for turn in range(CHANGES))
     puts = write_bodies(folder / "puts", (etcd_server.put(key, (MARK % turn).encode().ljust(VALUE)) for turn in range(CHANGES)))
     watch = Opening(etcd_server.WATCH, write_bodies(folder / "watch-etcd", [etcd_server.watch(key)]), stays_open=True)
     for count in (promotions.CROWDS[0], promotions.CROWDS[-1]):
+        changes = CHANGES if count == 1 else FEW_CHANGES
+        moves = ",".join(str(1 + turn % 2) for turn in range(changes))
 
-        def swapped(_round: int, count: int = count) -> float:
+        def swapped(_round: int, count: int = count, moves: str = moves) -> float:
             return statistics.median(
                 tool.measure("promotions", ours.address, folder / "cache", model, alias, moves, count)["times"]
             )

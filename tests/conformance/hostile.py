@@ -50,8 +50,8 @@ class Scripted(Liar):
         if messages is not None:
             self.says["DownloadArtifact"] = lambda request: self._tell(request, messages)
         self.says["FindMissingBlobs"] = lambda request: all_missing(request, **missing or {})
-        self.says["UploadBlob"] = whole
-        self.says["RegisterVersion"] = lambda request: self._register(request)  # noqa: PLW0108  what has two arguments gets a context
+        self.says["UploadBlob"] = lambda requests: self._take(requests)  # noqa: PLW0108  what has two arguments gets a context
+        self.says["RegisterVersion"] = lambda request: self._register(request)  # noqa: PLW0108
         for method, values in (reply or {}).items():
             self.says[method] = lambda _, method=method, values=values: message(method, values)
         self.says |= {large: lambda _: bytes(TOO_LARGE)} if large else {}
@@ -77,6 +77,13 @@ class Scripted(Liar):
             return request
 
         return read
+
+    def _take(self, requests):
+        """Takes all bytes of an upload."""
+        header = next(requests).header
+        came = sum(len(request.chunk) for request in requests)
+        self.asked["UploadBlob"][-1]["begun"] = {"offset": header.offset, "size_bytes": header.size_bytes, "came": came}
+        return UploadBlobResponse(committed_bytes=header.size_bytes, complete=True)
 
     def _register(self, request):
         self.asked["RegisterVersion"][-1]["request_id"] = request.request_id
@@ -134,14 +141,6 @@ def listed(path, content="1", uri="", lie=()):
 
 def all_missing(request, **lies):
     return FindMissingBlobsResponse(missing=[MissingBlob(**{"digest": blob.digest, **lies}) for blob in request.blobs])
-
-
-def whole(requests):
-    """The end of an upload of all bytes."""
-    size = next(requests).header.size_bytes
-    for _ in requests:
-        pass
-    return UploadBlobResponse(committed_bytes=size, complete=True)
 
 
 def message(method, values):

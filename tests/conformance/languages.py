@@ -87,8 +87,7 @@ class Languages:
         # A copy: whoever builds meanwhile replaces classes that are not loaded yet.
         classes = [shutil.copytree(target / name, self._folder / name) for name in ("test-classes", "classes")]
         classes = os.pathsep.join([*map(str, classes), path.read_text().strip()])
-        # Starts quickly: these processes do not live long enough for the second compiler.
-        return ["java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", classes, "dev.podium.Driver"]
+        return ["java", "-XX:+UseSerialGC", "-cp", classes, "dev.podium.Driver"]
 
 
 class Driver:

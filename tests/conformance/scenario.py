@@ -62,6 +62,7 @@ class Play:
     def __init__(self, scene, driver):
         self._scene, self._driver = scene, driver
         self._places = {"here": str(scene.folder), "cache": str(scene.cache_folder), "url": scene.address}
+        self._places["server"] = scene.server_address
         self._transcript = Transcript({f"${name}": value for name, value in self._places.items()})
 
     def all(self, scenario):

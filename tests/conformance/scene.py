@@ -48,6 +48,7 @@ class Scene:
         self._passed = (0, 0, 0)
         self._ends = contextlib.ExitStack()
         self.address = self._relay.address
+        self.server_address = self._server.address if self._server else NOWHERE
 
     def close(self):
         self._ends.close()
@@ -116,12 +117,13 @@ class Scene:
         self._relay.cut()
 
     def asked(self, method):
-        """What the liar was asked by this method: how often, and as how many callers with how many request ids."""
+        """What the liar was asked by this method: how often, by whom, with how many request ids; what uploads sent from where."""
         calls = self._liar.asked[method]
         return {
             "times": len(calls),
             "actors": sorted({call["actor"] for call in calls}),
             "ids": len({call.get("request_id") for call in calls}),
+            "begun": [call["begun"] for call in calls if "begun" in call],
         }
 
     # The relay.

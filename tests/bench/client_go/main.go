@@ -44,7 +44,9 @@ func main() {
 	if err != nil {
 		fail(err)
 	}
-	json.NewEncoder(os.Stdout).Encode(measured)
+	if err := json.NewEncoder(os.Stdout).Encode(measured); err != nil {
+		fail(err)
+	}
 }
 
 // reads REFERENCE THREADS COUNT: what a read of the current version takes each of so many goroutines that read at once.
@@ -119,10 +121,15 @@ func pull(client *podium.Client, arguments []string) (any, error) {
 }
 
 // promotions MODEL ALIAS NUMBER,NUMBER… FOLLOWERS: from before each call until the new version is
-// current for the last of so many followers, each of a client with a connection of its own.
+// current for the last of so many followers, each of a client with a connection of its own. The files of versions that come
+// more than once are in the cache before the first of them.
 func promotions(client *podium.Client, arguments []string) (any, error) {
 	model, alias := arguments[0], arguments[1]
+	moves := strings.Split(arguments[2], ",")
 	followers := make([]*podium.Follower, number(arguments[3]))
+	if err := pullRepeated(client, model, moves); err != nil {
+		return nil, err
+	}
 	before := memory()
 	for place := range followers {
 		own, err := podium.Dial(os.Args[2], &podium.Options{Cache: os.Args[3]})
@@ -136,7 +143,7 @@ func promotions(client *podium.Client, arguments []string) (any, error) {
 	}
 	each := (memory() - before) / float64(len(followers))
 	var times []float64
-	for _, text := range strings.Split(arguments[2], ",") {
+	for _, text := range moves {
 		wanted := int64(number(text))
 		time.Sleep(pause)
 		start := time.Now()
@@ -151,7 +158,19 @@ func promotions(client *podium.Client, arguments []string) (any, error) {
 		}
 		times = append(times, milliseconds(time.Since(start)))
 	}
-	return map[string]any{"times": times, "follower_bytes": each}, nil
+	return map[string]any{"times": times, "heap_and_stacks": each}, nil
+}
+
+func pullRepeated(client *podium.Client, model string, moves []string) error {
+	count := make(map[string]int)
+	for _, text := range moves {
+		if count[text]++; count[text] == 2 {
+			if _, err := client.Pull(context.Background(), model+":"+text, nil); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // allHave returns once this version is current for all followers.

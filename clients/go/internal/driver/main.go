@@ -85,7 +85,6 @@ type order struct {
 	Seconds        float64           `json:"seconds"`
 	State          podium.State      `json:"state"`
 	Number         int64             `json:"number"`
-	Threads        int               `json:"threads"`
 }
 
 type driver struct {

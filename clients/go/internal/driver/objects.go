@@ -43,7 +43,7 @@ func stepObject(step podium.Step) object {
 		}
 		return object{"changes": events, "position": step.Position}
 	}
-	return object{"timeout": true}
+	panic("no such step")
 }
 
 func referenceObject(reference *podiumv1.Reference) object {

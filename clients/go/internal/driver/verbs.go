@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"sync"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -33,7 +32,6 @@ var verbs = map[string]func(*driver, context.Context, *order) (any, error){
 	"state":    (*driver).state,
 	"close":    (*driver).close,
 	"usage":    (*driver).usage,
-	"reads":    (*driver).reads,
 }
 
 func (d *driver) connect(_ context.Context, o *order) (any, error) {
@@ -127,11 +125,7 @@ func (d *driver) next(_ context.Context, o *order) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	step, err, arrived := watch.pending.next(seconds(o.Seconds))
-	if err != nil || !arrived {
-		return object{"timeout": true}, err
-	}
-	return stepObject(step), nil
+	return answer(&watch.pending, seconds(o.Seconds), func(step podium.Step) any { return stepObject(step) })
 }
 
 func (d *driver) position(_ context.Context, o *order) (any, error) {
@@ -186,11 +180,7 @@ func (d *driver) change(ctx context.Context, o *order) (any, error) {
 		})
 		follower.pending = &begun
 	}
-	current, err, arrived := follower.pending.next(seconds(o.Seconds))
-	if err != nil || !arrived {
-		return object{"timeout": true}, err
-	}
-	return currentObject(current), nil
+	return answer(follower.pending, seconds(o.Seconds), currentObject)
 }
 
 func (d *driver) wait(_ context.Context, o *order) (any, error) {
@@ -237,44 +227,6 @@ func (d *driver) usage(context.Context, *order) (any, error) {
 	return object{"tasks": runtime.NumGoroutine()}, nil
 }
 
-func (d *driver) reads(_ context.Context, o *order) (any, error) {
-	follower, err := handle[*followed](d, o.Handle)
-	if err != nil {
-		return nil, err
-	}
-	var total float64
-	var mu sync.Mutex
-	var running sync.WaitGroup
-	for range o.Threads {
-		running.Add(1)
-		go func() {
-			defer running.Done()
-			each := meanRead(follower.Follower, seconds(o.Seconds))
-			mu.Lock()
-			defer mu.Unlock()
-			total += each
-		}()
-	}
-	running.Wait()
-	return object{"nanoseconds": total / float64(o.Threads)}, nil
-}
-
-// meanRead is how many nanoseconds of a processor one read takes.
-func meanRead(follower *podium.Follower, lasts time.Duration) float64 {
-	const burst = 100_000
-	reads := 0
-	begin := time.Now()
-	for time.Since(begin) < lasts {
-		for range burst {
-			if follower.Current() == nil {
-				panic("no version is current")
-			}
-		}
-		reads += burst
-	}
-	return float64(time.Since(begin).Nanoseconds()) / float64(reads)
-}
-
 // pending reads an iterator with a deadline: what does not come in time is there for whoever asks next.
 type pending[T any] struct {
 	pull  func() (T, error, bool)
@@ -286,7 +238,7 @@ type pending[T any] struct {
 type result[T any] struct {
 	value T
 	err   error
-	ok    bool
+	ok    bool // false after the last
 }
 
 func pull[T any](items iter.Seq2[T, error]) pending[T] {
@@ -294,7 +246,22 @@ func pull[T any](items iter.Seq2[T, error]) pending[T] {
 	return pending[T]{next, stop, make(chan result[T], 1), false}
 }
 
-func (p *pending[T]) next(lasts time.Duration) (T, error, bool) {
+// answer is the next item, or that none came in time, or that the last has been.
+func answer[T any](items *pending[T], lasts time.Duration, described func(T) any) (any, error) {
+	got, arrived := items.next(lasts)
+	switch {
+	case !arrived:
+		return object{"timeout": true}, nil
+	case !got.ok:
+		return object{"end": true}, nil
+	case got.err != nil:
+		return nil, got.err
+	}
+	return described(got.value), nil
+}
+
+// next is false if nothing came in time.
+func (p *pending[T]) next(lasts time.Duration) (result[T], bool) {
 	if !p.asked {
 		p.asked = true
 		go func() {
@@ -305,9 +272,9 @@ func (p *pending[T]) next(lasts time.Duration) (T, error, bool) {
 	select {
 	case got := <-p.ready:
 		p.asked = false
-		return got.value, got.err, got.ok
+		return got, true
 	case <-time.After(lasts):
-		return *new(T), nil, false
+		return result[T]{}, false
 	}
 }
 

@@ -81,19 +81,22 @@ final class FileDownload {
     }
   }
 
-  /** The next message, null at the end. A server that says nothing for as long as a transfer may stand still is as good as gone. */
+  /** The next message, null at the end. */
   private Frames.Download next(Incoming<Frames.Download> messages) {
-    Frames.Download message = messages.next(transport.timeout.toNanos());
+    Frames.Download message = messages.next(transport.stallNanos());
     if (message == null && !messages.ended()) {
-      throw new UnavailableException(Details.of(
-          "the server at " + transport.address + " did not answer in time", "DEADLINE_EXCEEDED", io.grpc.Status.Code.DEADLINE_EXCEEDED));
+      throw transport.stalled(messages.connection);
     }
     return message;
   }
 
-  private void checkHeader(Frames.Download message) {
+  /** Closes what it refuses: a chunk holds memory of the connection. */
+  void checkHeader(Frames.Download message) {
     DownloadArtifactHeader header = message == null ? null : message.header;
     if (header == null) {
+      if (message != null) {
+        Frames.close(message);
+      }
       throw hostile("does not begin with a header");
     }
     if (!header.getDigest().equals(file.getDigest()) || header.getSizeBytes() != file.getSizeBytes()) {

@@ -185,8 +185,9 @@ public final class Follower implements AutoCloseable {
     reader.close();
     puller.close();
     newest.close();
-    leave(reader.thread());
-    leave(puller.thread());
+    boolean interrupted = Thread.interrupted(); // who is interrupted can neither wait nor write
+    interrupted |= leave(reader.thread());
+    interrupted |= leave(puller.thread());
     remember(true);
     Held last;
     synchronized (lock) {
@@ -196,16 +197,21 @@ public final class Follower implements AutoCloseable {
     if (last != null) {
       last.release();
     }
+    if (interrupted) {
+      Thread.currentThread().interrupt();
+    }
   }
 
-  private static void leave(Thread thread) {
+  /** Waits for the thread; true if an interrupt has ended that, which the caller puts back. */
+  private static boolean leave(Thread thread) {
     if (thread == null || thread == Thread.currentThread()) {
-      return;
+      return false;
     }
     try {
       thread.join(LEAVING_MILLIS);
+      return false;
     } catch (InterruptedException interrupted) {
-      Thread.currentThread().interrupt();
+      return true;
     }
   }
 
@@ -369,7 +375,7 @@ public final class Follower implements AutoCloseable {
     }
     try {
       options.onChange.accept(now);
-    } catch (RuntimeException error) {
+    } catch (Throwable error) { // also a class that cannot be loaded: the version is current all the same
       LOG.log(Level.SEVERE, "what is called when " + reference + " changes failed", error);
     }
     synchronized (lock) {

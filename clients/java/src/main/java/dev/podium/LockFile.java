@@ -10,8 +10,10 @@ import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
+import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.HashSet;
+import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.ThreadLocalRandom;
@@ -28,11 +30,10 @@ import java.util.function.BooleanSupplier;
 final class LockFile {
   private static final long FIRST_PAUSE = TimeUnit.MILLISECONDS.toNanos(2);
   private static final long LONGEST_PAUSE = TimeUnit.MILLISECONDS.toNanos(100);
-  private static final Map<Path, LockFile> OPEN = new HashMap<>(); // also the guard of all tables
+  private static final Map<Object, LockFile> OPEN = new HashMap<>(); // by inode; also the guard of all tables
+  private static final List<FileChannel> STRAYS = new ArrayList<>(); // of no use, but the garbage collector would close them
 
-  private final Path path;
   private final FileChannel channel;
-  private final Object inode;
   private final Map<Long, Lock> held = new HashMap<>();
   private final Set<Long> kept = new HashSet<>();
 
@@ -73,34 +74,40 @@ final class LockFile {
     }
   }
 
-  private LockFile(Path path) throws IOException {
-    this.path = path;
-    Files.createDirectories(path.getParent());
-    Object before;
-    Object after;
-    FileChannel opened;
-    do {
-      before = createAndIdentify(path);
-      opened = FileChannel.open(path, StandardOpenOption.READ, StandardOpenOption.WRITE);
-      after = inodeAt(path); // Java cannot ask an open file which one it is
-    } while (!before.equals(after));
-    this.channel = opened;
-    this.inode = after;
+  private LockFile(FileChannel channel) {
+    this.channel = channel;
   }
 
-  /** The process's one LockFile over this absolute path. A new one if somebody removed the file: nobody looks at locks on the old one. */
+  /**
+   * The process's one LockFile over the file at this absolute path. A new one if somebody removed the file: nobody looks at locks on
+   * the old one, which stays open, so that no new file gets its inode.
+   */
   static LockFile at(Path path) {
     synchronized (OPEN) {
-      LockFile file = OPEN.get(path);
       try {
-        if (file == null || !file.inode.equals(inodeAt(path))) {
-          file = new LockFile(path);
-          OPEN.put(path, file);
-        }
+        LockFile file = OPEN.get(inodeAt(path));
+        return file != null ? file : open(path);
       } catch (IOException error) {
         throw new UncheckedIOException(error);
       }
-      return file;
+    }
+  }
+
+  private static LockFile open(Path path) throws IOException {
+    Files.createDirectories(path.getParent());
+    while (true) {
+      Object inode = createAndIdentify(path);
+      if (OPEN.containsKey(inode)) {
+        return OPEN.get(inode);
+      }
+      FileChannel channel = FileChannel.open(path, StandardOpenOption.READ, StandardOpenOption.WRITE);
+      STRAYS.add(channel);
+      if (inode.equals(inodeAt(path))) { // Java cannot ask an open file which one it is
+        STRAYS.remove(channel);
+        LockFile file = new LockFile(channel);
+        OPEN.put(inode, file);
+        return file;
+      }
     }
   }
 
@@ -180,8 +187,9 @@ final class LockFile {
         held.put(place, new Lock(lock, !shared));
       }
       return lock != null;
-    } catch (OverlappingFileLockException taken) { // by a copy of this library that another class loader has loaded
-      return false;
+    } catch (OverlappingFileLockException taken) {
+      throw new IllegalStateException("another class loader of this process has loaded the Podium client too, and has this lock of the"
+          + " cache: load it once, or give each its own cache", taken);
     } catch (IOException error) {
       throw new UncheckedIOException(error);
     }
@@ -215,9 +223,5 @@ final class LockFile {
 
   private static long place(String digest) {
     return Long.parseLong(Digests.hex(digest), 0, 15, 16);
-  }
-
-  Path path() {
-    return path;
   }
 }

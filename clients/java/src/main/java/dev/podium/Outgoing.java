@@ -1,5 +1,6 @@
 package dev.podium;
 
+import com.google.common.util.concurrent.MoreExecutors;
 import dev.podium.v1.UploadBlobResponse;
 import io.grpc.CallOptions;
 import io.grpc.ClientCall;
@@ -15,6 +16,7 @@ final class Outgoing extends ClientCall.Listener<UploadBlobResponse> {
   private static final int AHEAD_BYTES = 2 * Frames.CHUNK_BYTES;
 
   private final Transport transport;
+  private final Connection connection;
   private final ClientCall<Frames.Upload, UploadBlobResponse> call;
   private UploadBlobResponse reply;
   private Status status; // null until it has ended
@@ -22,9 +24,10 @@ final class Outgoing extends ClientCall.Listener<UploadBlobResponse> {
 
   Outgoing(Transport transport) {
     this.transport = transport;
-    CallOptions options = CallOptions.DEFAULT
+    CallOptions options = CallOptions.DEFAULT.withExecutor(MoreExecutors.directExecutor())
         .withDeadlineAfter(LONGEST_SECONDS, TimeUnit.SECONDS).withOnReadyThreshold(AHEAD_BYTES);
-    call = transport.newUpload(Frames.UPLOAD, options);
+    connection = transport.connect();
+    call = connection.channel().newCall(Frames.UPLOAD, options);
     call.start(this, new Metadata());
     call.request(2); // one answer, and to see that there is no other
   }
@@ -35,7 +38,7 @@ final class Outgoing extends ClientCall.Listener<UploadBlobResponse> {
 
   /** Waits until the next message can be sent; false if the call has ended. */
   boolean awaitReady() {
-    long deadline = Clock.after(transport.timeout.toNanos());
+    long deadline = Clock.after(transport.stallNanos());
     while (true) {
       if (call.isReady()) {
         return !hasEnded();
@@ -45,8 +48,7 @@ final class Outgoing extends ClientCall.Listener<UploadBlobResponse> {
           return false;
         }
         if (!call.isReady() && !await(deadline)) {
-          throw new UnavailableException(Details.of(
-              "the server at " + transport.address + " did not answer in time", "DEADLINE_EXCEEDED", Status.Code.DEADLINE_EXCEEDED));
+          throw transport.stalled(connection);
         }
       }
     }

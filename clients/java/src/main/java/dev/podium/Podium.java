@@ -97,7 +97,8 @@ public final class Podium {
       String address = Address.parse(url != null ? url : Address.standard());
       String said = actor == null ? Address.defaultActor() : Address.checkActor(actor);
       String author = actor == null ? Address.userName() : actor;
-      return new Registry(new Transport(address, said, timeout), new Cache(cache), author);
+      Cache content = new Cache(cache); // before there is a connection, which nobody would close if this fails
+      return new Registry(new Transport(address, said, timeout), content, author);
     }
   }
 }

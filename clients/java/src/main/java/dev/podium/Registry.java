@@ -30,6 +30,7 @@ public final class Registry implements AutoCloseable {
   private final Cache cache;
   private final String author;
   private final Set<AutoCloseable> open = Collections.newSetFromMap(new WeakHashMap<>());
+  private boolean closed; // guarded by open
 
   Registry(Transport transport, Cache cache, String author) {
     this.transport = transport;
@@ -203,6 +204,7 @@ public final class Registry implements AutoCloseable {
    * @return the follower, to be closed when done
    */
   public Follower follow(String reference, FollowOptions options) {
+    checkOpen();
     return opened(Follower.start(transport, cache, reference, options));
   }
 
@@ -251,16 +253,11 @@ public final class Registry implements AutoCloseable {
   public void close() {
     List<AutoCloseable> all;
     synchronized (open) {
+      closed = true;
       all = List.copyOf(open);
       open.clear();
     }
-    for (AutoCloseable one : all) {
-      if (one instanceof Watch watch) {
-        watch.close();
-      } else if (one instanceof Follower follower) {
-        follower.close();
-      }
-    }
+    all.forEach(Registry::end);
     transport.close();
   }
 
@@ -282,11 +279,32 @@ public final class Registry implements AutoCloseable {
         .setReference(reference).setForServing(options.forServing).setAtLeast(options.atLeast).build();
   }
 
+  private void checkOpen() {
+    synchronized (open) {
+      if (closed) {
+        throw Transport.isClosed();
+      }
+    }
+  }
+
+  /** Whatever {@code close} does not see any more is closed here. */
   private <T extends AutoCloseable> T opened(T one) {
     synchronized (open) {
-      open.add(one);
+      if (!closed) {
+        open.add(one);
+        return one;
+      }
     }
-    return one;
+    end(one);
+    throw Transport.isClosed();
+  }
+
+  private static void end(AutoCloseable one) {
+    if (one instanceof Watch watch) {
+      watch.close();
+    } else if (one instanceof Follower follower) {
+      follower.close();
+    }
   }
 
   private static <T> T blocking(Callable<T> work) {

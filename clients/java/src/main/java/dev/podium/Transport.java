@@ -110,9 +110,19 @@ final class Transport extends Channel {
     return new Incoming<>(this, used, used.channel().newCall(method, options), request);
   }
 
-  /** An upload's call, not started yet. */
-  <Q, A> ClientCall<Q, A> newUpload(MethodDescriptor<Q, A> method, CallOptions options) {
-    return connect().channel().newCall(method, options.withExecutor(MoreExecutors.directExecutor()));
+  /**
+   * Why a stream of a transfer that stands still is cut: after a part of the timeout only, so that another one, on another connection,
+   * can go on before the transfer is given up.
+   */
+  PodiumException stalled(Connection dead) {
+    leave(dead);
+    return new UnavailableException(
+        Details.of("the server at " + address + " did not answer in time", "DEADLINE_EXCEEDED", Status.Code.DEADLINE_EXCEEDED));
+  }
+
+  /** How long a stream of a transfer may stand still. */
+  long stallNanos() {
+    return timeout.toNanos() * 2 / 3; // chunks of 1 MiB must come over slow links too
   }
 
   PodiumException error(StatusRuntimeException error) {
@@ -172,14 +182,19 @@ final class Transport extends Channel {
     return address;
   }
 
-  private Connection connect() {
+  static PodiumException isClosed() {
+    return new PodiumException(Details.of("this registry is closed"));
+  }
+
+  /** The connection for the next call. */
+  Connection connect() {
     Connection open = connection;
     return open != null ? open : connectAnew();
   }
 
   private synchronized Connection connectAnew() {
     if (closed) {
-      throw new PodiumException(Details.of("this registry is closed"));
+      throw isClosed();
     }
     if (connection == null) {
       if (loop == null) {

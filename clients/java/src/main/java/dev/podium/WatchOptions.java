@@ -59,13 +59,8 @@ public final class WatchOptions {
     return this;
   }
 
-  /**
-   * Is told, in the thread that reads, when the connection is lost, and when it is there and all that there was to say has been read.
-   *
-   * @param onConnection takes whether it is connected
-   * @return this
-   */
-  public WatchOptions onConnection(Consumer<Boolean> onConnection) {
+  /** Is told, in the thread that reads, when the connection is lost, and when it is there and all that there was to say has been read. */
+  WatchOptions onConnection(Consumer<Boolean> onConnection) {
     this.onConnection = onConnection;
     return this;
   }

@@ -23,8 +23,6 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
-import java.util.concurrent.CountDownLatch;
-import java.util.concurrent.atomic.AtomicLong;
 
 /** The driver of the conformance suite: a JSON object a line in, one a line out. */
 public final class Driver {
@@ -64,8 +62,6 @@ public final class Driver {
     } catch (UncheckedIOException error) {
       answer.put("error", Map.of("kind", "Local", "code", "", "reason", "", "fields", Map.of(), "metadata", Map.of(),
           "message", String.valueOf(error.getCause())));
-    } catch (InterruptedException impossible) {
-      throw new IllegalStateException(impossible);
     }
     return answer;
   }
@@ -76,7 +72,7 @@ public final class Driver {
         "reason", error.reason(), "fields", error.fields(), "metadata", error.metadata(), "message", error.getMessage());
   }
 
-  private Object run(JsonObject asked) throws InterruptedException {
+  private Object run(JsonObject asked) {
     String handle = text(asked, "handle", "");
     return switch (asked.get("do").getAsString()) {
       case "connect" -> connect(asked);
@@ -97,7 +93,6 @@ public final class Driver {
       case "state" -> state(followers.get(handle));
       case "close" -> asked.has("handle") ? close(handle) : close();
       case "usage" -> Map.of("tasks", Thread.activeCount());
-      case "reads" -> reads(asked, followers.get(handle));
       default -> {
         System.err.println("no such verb: " + asked);
         System.exit(2);
@@ -216,54 +211,6 @@ public final class Driver {
     }
     registry = null;
     return Map.of();
-  }
-
-  private static Object reads(JsonObject asked, Follower follower) throws InterruptedException {
-    int threads = asked.get("threads").getAsInt();
-    long nanos = seconds(asked).toNanos();
-    AtomicLong reads = new AtomicLong();
-    AtomicLong spent = new AtomicLong();
-    AtomicLong sum = new AtomicLong(); // so that no read can be left out
-    CountDownLatch begin = new CountDownLatch(1);
-    List<Thread> readers = new ArrayList<>();
-    for (int index = 0; index < threads; index++) {
-      readers.add(Threads.start("reader", () -> {
-        try {
-          begin.await();
-        } catch (InterruptedException ended) {
-          return;
-        }
-        read(follower, nanos / 5, new AtomicLong(), new AtomicLong(), sum); // the compiler first
-        read(follower, nanos, reads, spent, sum);
-      }));
-    }
-    begin.countDown();
-    for (Thread reader : readers) {
-      reader.join();
-    }
-    return Map.of("nanoseconds", (double) spent.get() / reads.get());
-  }
-
-  private static void read(Follower follower, long nanos, AtomicLong reads, AtomicLong spent, AtomicLong sum) {
-    long start = System.nanoTime();
-    long count = 0;
-    long seen = 0;
-    Current last = null;
-    long elapsed;
-    do {
-      for (int index = 0; index < 10_000; index++) {
-        Current current = follower.current();
-        if (current != last) {
-          last = current;
-          seen++;
-        }
-      }
-      count += 10_000;
-      elapsed = System.nanoTime() - start;
-    } while (elapsed < nanos);
-    reads.addAndGet(count);
-    spent.addAndGet(elapsed);
-    sum.addAndGet(seen);
   }
 
   // What is told.

@@ -27,11 +27,12 @@ import org.junit.jupiter.params.provider.ValueSource;
 class FramesTest {
 
   /** As gRPC hands a message over: in its own memory, in pieces. */
-  private static final class Pieces extends InputStream implements KnownLength, HasByteBuffer, Detachable {
+  static final class Pieces extends InputStream implements KnownLength, HasByteBuffer, Detachable {
     private final byte[] bytes;
     private final int piece;
     private int at;
     private int mark;
+    boolean closed;
 
     Pieces(byte[] bytes, int piece) {
       this.bytes = bytes;
@@ -82,6 +83,11 @@ class FramesTest {
     @Override
     public InputStream detach() {
       return this;
+    }
+
+    @Override
+    public void close() {
+      closed = true;
     }
   }
 

@@ -4,14 +4,17 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertNotSame;
 import static org.junit.jupiter.api.Assertions.assertSame;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.io.BufferedReader;
 import java.io.IOException;
 import java.io.InputStreamReader;
 import java.io.PrintStream;
+import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -79,6 +82,23 @@ class LockFileTest {
   @Test
   void oneFileAProcess() {
     assertSame(file(), file());
+  }
+
+  @Test
+  void oneFileByWhateverPath() throws IOException {
+    LockFile file = file();
+    Path link = Files.createSymbolicLink(folder.resolve("link"), folder.resolve("locks"));
+    assertSame(file, LockFile.at(link.resolve("blobs")));
+  }
+
+  @Test
+  void aLockOfAnotherClassLoaderIsNotWaitedFor() throws IOException {
+    LockFile file = file();
+    try (FileChannel other = FileChannel.open(folder.resolve("locks/blobs"), StandardOpenOption.WRITE)) {
+      other.lock(0x111111111111111L, 1, false);
+      assertThrows(IllegalStateException.class, () -> file.tryShared(ONE));
+      assertTrue(file.tryShared(TWO));
+    }
   }
 
   @Test

@@ -103,6 +103,13 @@ class RegistryTest {
   }
 
   @Test
+  void nothingIsOpenedOnceItIsClosed() {
+    registry.close();
+    assertThrows(PodiumException.class, () -> registry.watch("fraud"));
+    assertThrows(PodiumException.class, () -> registry.follow("fraud@champion"));
+  }
+
+  @Test
   void whatAStubThrowsIsExplained() throws IOException {
     silent.close();
     StatusRuntimeException error = assertThrows(
