@@ -17,7 +17,7 @@ class Transcript:
         ok, error = answer.get("ok"), answer.get("error")
         if error:
             error = {key: value for key, value in error.items() if key not in ("message", *differs)}  # each has its own words
-            if not answer["error"]["code"]:  # and where it found the fault by itself, its own description of it
+            if not error.get("code"):  # and where it found the fault by itself, or may have, its own description of it
                 error["fields"] = sorted(error["fields"])
         elif isinstance(ok, dict):
             ok = {key: value for key, value in ok.items() if key not in differs}
