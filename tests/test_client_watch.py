@@ -375,6 +375,36 @@ def test_a_connection_that_is_silent_is_not_used_again(own):
     assert lost == [(None, f"the server at {relay.address} said nothing for 0.9 s")]
 
 
+def test_a_call_that_grpc_never_ends_is_left_behind(own, monkeypatch):
+    """grpcio was seen to lose the end of a call: what was asked of it never comes, whether it is cancelled or not."""
+    server, relay = own
+    set_alias(server.address, 1)
+    ended, callbacks, cancelled = threading.Event(), [], threading.Event()
+
+    class Lost:
+        def add_callback(self, callback):
+            callbacks.append(callback)
+            return True
+
+        def cancel(self):
+            cancelled.set()
+
+        def __next__(self):
+            ended.wait()
+            raise StopIteration
+
+    with podium.connect(relay.address, timeout=0.5) as registry:
+        connection = registry._transport._connect()
+        monkeypatch.setattr(connection.stub, "Watch", lambda *_, **__: Lost())
+        with registry.watch("m@champion") as watch:
+            assert next(watch).references[0].target.number == 1
+            assert cancelled.is_set()
+            assert registry._transport._connect() is not connection
+    ended.set()
+    for callback in callbacks:  # as gRPC would have
+        callback()
+
+
 def test_a_slow_reader_is_not_a_dead_stream(server, relay, watcher, registry, model):
     registry.set_alias(model, "champion", 1)
     with watcher.watch(f"{model}@champion") as watch:

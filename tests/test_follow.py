@@ -480,12 +480,13 @@ def test_closing_leaves_nothing_running(registry, model):
     assert not follower.wait_for(State.CONNECTED, SECONDS)
 
 
-def test_two_threads_a_follower(registry, model):
+def test_three_threads_a_follower(registry, model):
     registry.info()
     before = {thread.name for thread in threading.enumerate()}
     followers = [registry.follow(f"{model}@champion") for _ in range(3)]
+    assert all(follower.wait_for(State.CONNECTED, SECONDS) for follower in followers)
     ours = sorted(thread.name for thread in threading.enumerate() if thread.name not in before and "podium" in thread.name)
-    assert ours == ["podium-puller"] * 3 + ["podium-reader"] * 3 + ["podium-watchdog"]
+    assert ours == ["podium-puller"] * 3 + ["podium-reader"] * 3 + ["podium-receiver"] * 3 + ["podium-watchdog"]
     for follower in followers:
         follower.close()
 

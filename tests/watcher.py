@@ -14,7 +14,8 @@ from conftest import Refusal
 from google.protobuf.message import Message
 from podium.v1.events_pb2 import ABSENCE_UNSERVABLE, Event
 from podium.v1.registry_service_pb2_grpc import RegistryServiceStub
-from podium.v1.watch_pb2 import WatchFilter, WatchRequest
+from podium.v1.watch_pb2 import WatchFilter, WatchRequest, WatchResponse
+from podium.watchdog import Left, Receiver
 from relay import Relay
 from replay import ALIAS, SIGNS, STAGE
 
@@ -92,6 +93,7 @@ class Watcher(threading.Thread):
         self.position = ""
         self.newest = ""
         self.call: grpc.Call | None = None
+        self.receiver: Receiver[WatchResponse] | None = None
         self.ends: deque[str] = deque(maxlen=5)
 
     def run(self) -> None:
@@ -110,6 +112,8 @@ class Watcher(threading.Thread):
                 self.listen(stub)
             except grpc.RpcError as error:
                 self.take_end(error)
+            except Left:
+                self.ends.append("left")
             self.closing.wait(0.05 * self.random.random())
 
     def take_end(self, error: grpc.RpcError) -> None:
@@ -132,10 +136,18 @@ class Watcher(threading.Thread):
         self.heard = time.monotonic()
         self.call = call = stub.Watch(request)
         self.streams += 1
+        self.receiver = receiver = Receiver[WatchResponse](lambda: next(call, None))
+        try:
+            self.take(call, receiver)
+        finally:
+            receiver.leave()
+
+    def take(self, call: grpc.Call, receiver: Receiver[WatchResponse]) -> None:
+        """Applies what a stream brings, until it ends."""
         patience = self.random.choice([1, 5, 50, 1000])
         references: list[Message] | None = None
         events: list[Event] = []
-        for message in call:
+        while (message := receiver.next()) is not None:
             self.heard = time.monotonic()
             if message.snapshot:
                 references = [*(references or []), *message.references]
@@ -164,7 +176,13 @@ class Watcher(threading.Thread):
         """A stream that is silent for three heartbeats is dead."""
         if self.call and time.monotonic() - self.heard > self.silence:
             self.silent = True
+            self.leave()
+
+    def leave(self) -> None:
+        if self.call:
             self.call.cancel()
+        if self.receiver:
+            self.receiver.leave()
 
     def wait_for(self, position: str) -> None:
         with self.reached:
@@ -182,7 +200,6 @@ class Watcher(threading.Thread):
 
     def close(self) -> None:
         self.closing.set()
-        if self.call:
-            self.call.cancel()
+        self.leave()
         if self.is_alive():
             self.join(SECONDS)

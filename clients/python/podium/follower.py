@@ -34,7 +34,7 @@ OnChange = Callable[[Current], object]
 
 
 class Follower:
-    """What one reference means, kept up to date by two threads. `podium.follow` makes one; `close` ends it.
+    """What one reference means, kept up to date by its threads. `podium.follow` makes one; `close` ends it.
 
     `current` is the version now: a plain attribute, replaced only when all files of the next one are verified and on this disk.
     `state` says how far that can be relied on, `warnings` why what the reference means may not serve, and `problem` why what it

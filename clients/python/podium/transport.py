@@ -18,7 +18,7 @@ from podium.v1.artifacts_pb2 import DownloadArtifactRequest, UploadBlobResponse
 from podium.v1.registry_service_pb2 import DESCRIPTOR
 from podium.v1.registry_service_pb2_grpc import RegistryServiceStub
 from podium.v1.watch_pb2 import WatchRequest, WatchResponse
-from podium.watchdog import Guard
+from podium.watchdog import Guard, Left, Receiver
 
 DEFAULT_ADDRESS = "127.0.0.1:7070"
 # A stream that runs longer is cut and goes on where it stopped: this bounds only how long a stuck server is waited for.
@@ -170,23 +170,38 @@ class Transport:
             with _errors_as_ours(connection):
                 call = connection.stub.Watch(request, metadata=self._metadata)
             turns.opened(call)
-        guard.over(call)
-        with crew.stoppable(call.cancel):
+
+        def read() -> WatchResponse | None:
+            with turns.calling(), _errors_as_ours(connection):
+                return next(call, None)
+
+        receiver = Receiver(read)
+
+        def end() -> None:
+            call.cancel()
+            receiver.leave()
+
+        guard.over(call, end)
+        with crew.stoppable(end):
             try:
-                while True:
-                    with turns.calling(), guard.waiting(), _errors_as_ours(connection):
-                        message = next(call, None)
+                while connection.generation == turns.generation:  # a forked child does not have the thread that reads
+                    with guard.waiting():
+                        message = receiver.next()
                     if message is None:
                         return
                     yield message
+            except Left:
+                pass
             except PodiumError:
                 if not guard.expired:
                     raise
-                self._leave(connection)
-                what = f"the server at {connection.address} said nothing for {guard.seconds:g} s"
-                raise Unavailable(what, reason="SILENT", code=grpc.StatusCode.UNAVAILABLE) from None
             finally:
-                call.cancel()
+                end()
+        if not guard.expired:
+            raise _interrupted()
+        self._leave(connection)
+        what = f"the server at {connection.address} said nothing for {guard.seconds:g} s"
+        raise Unavailable(what, reason="SILENT", code=grpc.StatusCode.UNAVAILABLE)
 
     def close(self) -> None:
         """Ends the connection; the next call makes a new one."""
@@ -235,6 +250,10 @@ def _check_actor(actor: str) -> str:
     return actor
 
 
+def _interrupted() -> PodiumError:
+    return PodiumError("the call was interrupted", code=grpc.StatusCode.CANCELLED)
+
+
 @contextmanager
 def _errors_as_ours(connection: Connection) -> Iterator[None]:
     try:
@@ -243,7 +262,7 @@ def _errors_as_ours(connection: Connection) -> Iterator[None]:
         error.__traceback__ = None  # the error is the call, and would keep it with its channel until garbage is collected
         raise from_status(error, connection.address) from None
     except grpc.FutureCancelledError:
-        raise PodiumError("the call was interrupted", code=grpc.StatusCode.CANCELLED) from None
+        raise _interrupted() from None
     except ValueError as error:  # so says grpc that another thread has closed the channel
         if not str(error).startswith("Cannot invoke RPC"):
             raise
