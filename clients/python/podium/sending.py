@@ -112,9 +112,9 @@ class Sending:
             with self._file.source.open("rb", buffering=0) as file:
                 file.seek(offset)
                 while offset < size and (count := file.readinto(piece[: size - offset])):
-                    yield chunk_frame(piece[:count])
                     offset += count
-                    self._sent(count)
+                    self._sent(count)  # before it is: with the last chunk the server may answer, and nobody comes back here
+                    yield chunk_frame(piece[:count])
         except GeneratorExit:  # nobody wants the rest
             raise
         except BaseException as error:  # noqa: BLE001  the meter's too: it calls what the caller gave to tell the progress
