@@ -6,8 +6,6 @@ import (
 	"errors"
 	"log/slog"
 	"time"
-
-	"google.golang.org/protobuf/proto"
 )
 
 const (
@@ -166,18 +164,13 @@ func (f *Follower) whyNot(ctx context.Context, timeout time.Duration) error {
 func (f *Follower) remember() {
 	f.mu.Lock()
 	held, target, position, closed := f.held, f.target, f.positionLocked(), f.closed
-	isWritten := f.written != nil && proto.Equal(target, f.written)
 	f.mu.Unlock()
-	if held == nil || isWritten && !closed {
+	if held == nil {
 		return
 	}
-	if err := f.record.write(&lastKnown{target, held.files, position}); err != nil {
+	if err := f.record.keep(&lastKnown{target, held.files, position}, closed); err != nil {
 		slog.Warn("podium: what is current cannot be written down for the next start", "reference", f.reference, "error", err)
-		return
 	}
-	f.mu.Lock()
-	f.written = target
-	f.mu.Unlock()
 }
 
 func hasField(err error, field string) bool {

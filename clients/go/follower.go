@@ -37,7 +37,6 @@ type Follower struct {
 	problem  error            // the same in words, for whoever asks
 	target   *podiumv1.Target // what is current,
 	held     *held            // and its files
-	written  *podiumv1.Target // what the record says
 	position string           // that a snapshot must show
 	watching *watching
 }

@@ -2,6 +2,7 @@ package podium
 
 import (
 	"context"
+	"strings"
 
 	"github.com/podium-registry/podium/clients/go/internal/cache"
 	podiumv1 "github.com/podium-registry/podium/clients/go/podium/v1"
@@ -28,22 +29,31 @@ func (h *held) release() {
 	h.unhold()
 }
 
+// Followers of one process that need the same version at the same time ask for its files once, and look once whether they are
+// there: a promotion that moves many of them costs hardly more than one that moves one.
+var (
+	sharedListings  shared[*listing]
+	sharedCheckouts shared[string]
+)
+
 // pullAndHold brings the version from the server, as far as the cache does not have it.
 func (c *Client) pullAndHold(ctx context.Context, target *podiumv1.Target) (*held, error) {
-	listing, err := c.listFiles(ctx, target)
+	digest := target.GetDigest()
+	key := strings.Join([]string{c.transport.address, pinned(target), digest, c.cache.Root}, "\n")
+	listing, err := sharedListings.do(ctx, key, func() (*listing, error) { return c.listFiles(ctx, target) })
 	if err != nil {
 		return nil, err
 	}
-	unhold, err := c.cache.Hold(ctx, target.GetDigest())
+	unhold, err := c.cache.Hold(ctx, digest)
 	if err != nil {
 		return nil, err
 	}
-	path, err := c.checkout(ctx, listing)
+	path, err := sharedCheckouts.do(ctx, key, func() (string, error) { return c.checkout(ctx, listing) })
 	if err != nil {
 		unhold()
 		return nil, err
 	}
-	return &held{c.cache, path, target.GetDigest(), listing.stored, unhold}, nil
+	return &held{c.cache, path, digest, listing.stored, unhold}, nil
 }
 
 // verifyAndHold takes the version without a server, after all its bytes were read again; nil if they are not what they must be.

@@ -12,6 +12,9 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
+
+	"google.golang.org/protobuf/proto"
 
 	"github.com/podium-registry/podium/clients/go/internal/cache"
 	podiumv1 "github.com/podium-registry/podium/clients/go/podium/v1"
@@ -67,9 +70,11 @@ func (r record) stem() string {
 	return filepath.Join(r.folder, hex.EncodeToString(key[:]))
 }
 
+func (r record) path() string { return r.stem() + ".json" }
+
 // read returns nil if it is not there, or makes no sense.
 func (r record) read() *lastKnown {
-	path := r.stem() + ".json"
+	path := r.path()
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -114,6 +119,47 @@ func (r record) parse(text []byte) (*lastKnown, error) {
 	return known, nil
 }
 
+// lately is what this process wrote last into each record: followers of the same reference write what they all say once.
+var lately = struct {
+	sync.Mutex
+	written map[string]*writing
+}{written: make(map[string]*writing)}
+
+type writing struct {
+	mu     sync.Mutex
+	target *podiumv1.Target
+	file   fs.FileInfo
+}
+
+// keep writes what is known; where the record is one that this process wrote about the same target, only if it is to be anew,
+// with the position of now.
+func (r record) keep(known *lastKnown, anew bool) error {
+	lately.Lock()
+	last := lately.written[r.path()]
+	if last == nil {
+		last = new(writing)
+		lately.written[r.path()] = last
+	}
+	lately.Unlock()
+	last.mu.Lock()
+	defer last.mu.Unlock()
+	if !anew && proto.Equal(last.target, known.target) && isStill(r.path(), last.file) {
+		return nil
+	}
+	if err := r.write(known); err != nil {
+		return err
+	}
+	file, err := os.Lstat(r.path())
+	last.target, last.file = known.target, file
+	return err
+}
+
+// isStill says whether nobody replaced a file since it was looked at.
+func isStill(path string, before fs.FileInfo) bool {
+	now, err := os.Lstat(path)
+	return err == nil && os.SameFile(now, before) && now.ModTime().Equal(before.ModTime())
+}
+
 // write replaces what it says, durably.
 func (r record) write(known *lastKnown) (err error) {
 	said := content{record: r, Position: &known.position, Target: contentOf(known.target), Files: []fileContent{}}
@@ -134,7 +180,7 @@ func (r record) write(known *lastKnown) (err error) {
 	_, err = file.Write(append(text, '\n'))
 	err = errors.Join(err, file.Sync(), file.Close())
 	if err == nil {
-		err = os.Rename(file.Name(), r.stem()+".json")
+		err = os.Rename(file.Name(), r.path())
 	}
 	if err != nil {
 		return errors.Join(err, os.Remove(file.Name()))

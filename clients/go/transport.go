@@ -24,7 +24,7 @@ const (
 	// Chunks are 1 MiB: a stream has one on its way while another is written.
 	streamWindowBytes     = 4 << 20
 	connectionWindowBytes = 16 << 20
-	bufferBytes           = 32 << 10
+	bufferBytes           = 4 << 10 // a connection keeps it; what is larger is read past it
 )
 
 // transport is how the generated stub reaches the server at one address: over one connection, with deadlines, retries and
