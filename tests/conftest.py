@@ -117,6 +117,14 @@ def model(request: pytest.FixtureRequest, server: RunningServer, tmp_path: Path)
 
 
 @pytest.fixture
+def relay(server: RunningServer) -> Iterator[FaultyRelay]:
+    """The server by way of a relay."""
+    between = FaultyRelay(server.address)
+    yield between
+    between.close()
+
+
+@pytest.fixture
 def own(start_server: Callable[..., RunningServer], tmp_path: Path) -> Iterator[tuple[RunningServer, FaultyRelay]]:
     """A server of this test alone behind a relay, with a model `m` of three versions, of which the first is champion."""
     server = start_server(*HEARTBEAT)

@@ -48,13 +48,6 @@ def registry(server, cache):
 
 
 @pytest.fixture
-def relay(server):
-    between = Relay(server.address)
-    yield between
-    between.close()
-
-
-@pytest.fixture
 def model(request):
     return "pull/" + request.node.name.translate(str.maketrans("[]/ ", "...."))[:100].rstrip(".")
 

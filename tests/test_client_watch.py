@@ -23,13 +23,6 @@ REGISTERED = EventKind.EVENT_KIND_VERSION_REGISTERED
 
 
 @pytest.fixture
-def relay(server):
-    between = FaultyRelay(server.address)
-    yield between
-    between.close()
-
-
-@pytest.fixture
 def registry(server):
     with podium.connect(server.address) as connected:
         yield connected

@@ -44,13 +44,6 @@ def registry(server, tmp_path):
 
 
 @pytest.fixture
-def relay(server):
-    between = Relay(server.address)
-    yield between
-    between.close()
-
-
-@pytest.fixture
 def model(request):
     """A name of this test's own."""
     return "push/" + request.node.name.translate(str.maketrans("[]/ ", "...."))[:100].rstrip(".")

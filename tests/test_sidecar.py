@@ -1,22 +1,20 @@
 """podium follow and podium materialize as a serving system has them: processes, a real server, real folders."""
 
 import fcntl
-import http.client
 import json
 import os
 import re
 import shutil
 import signal
 import sys
-import threading
 import time
-from contextlib import closing
 from pathlib import Path
 
 import podium as client
 import pytest
 from disks import SmallDisk
 from following import HEARTBEAT, push, replace_data, start_again
+from http_load import Load
 from processes import Process
 from streams import digest_of, until
 from test_cli import Terminal
@@ -463,52 +461,20 @@ def test_damaged_bytes_are_one_line_and_the_exit_code(server, podium, registry, 
 # The whole, under load.
 
 
-class Load:
-    """Clients that ask in a loop until the block ends; all their answers, and whatever was none."""
+class Questions(Load):
+    """Clients that ask what is loaded and what is there now; all their answers."""
 
     def __init__(self, port, count):
-        self.answers, self.failures = [], []
+        super().__init__(f"127.0.0.1:{port}", count)
+        self.answers = []
         self.loaded = (0, 0)  # what the last answer from a load said
-        self._port = port
-        self._answered = threading.Condition()
-        self._rounds = [0] * count
-        self._ends = False
-        self._threads = [threading.Thread(target=self._run, args=(place,)) for place in range(count)]
-
-    def __enter__(self):
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._ends = True
-        for thread in self._threads:
-            thread.join()
-
-    def wait_for(self, true):
-        with self._answered:
-            assert self._answered.wait_for(lambda: self.failures or true(), 60)
-        assert self.failures == []
 
     def wait_for_load(self, count, number):
         self.wait_for(lambda: self.loaded == (count, number))
 
-    def round(self):
-        """Waits until each client has begun and ended a round."""
-        goals = [count + 2 for count in self._rounds]
-        self.wait_for(lambda: all(count >= goal for count, goal in zip(self._rounds, goals, strict=True)))
-
-    def _run(self, place):
-        with closing(http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)) as connection:
-            while not self._ends and not self.failures:
-                for path in ("/loaded", "/now"):
-                    try:
-                        self._ask(connection, path)
-                    except Exception as error:
-                        self.failures.append(error)
-                with self._answered:
-                    self._rounds[place] += 1
-                    self._answered.notify_all()
+    def turn(self, connection, place, number):
+        for path in ("/loaded", "/now"):
+            self._ask(connection, path)
 
     def _ask(self, connection, path):
         begun = time.monotonic()
@@ -541,7 +507,7 @@ def test_who_serves_from_the_files_never_fails_and_never_goes_back(podium, regis
         with Process(serve) as serving:
             port = int(serving.line())
             (podium.home / "pid").write_text(str(serving.pid))
-            with Load(port, 4) as load:
+            with Questions(port, 4) as load:
                 for count, number in enumerate(moves, 2):
                     registry.set_alias(model, "champion", number)
                     load.wait_for_load(count, number)

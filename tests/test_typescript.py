@@ -9,7 +9,7 @@ from pathlib import Path
 
 import podium
 import pytest
-from following import FaultyRelay, replace_data, start_again
+from following import replace_data, start_again
 from processes import Process
 from test_hostile import liar  # noqa: F401  a fixture
 
@@ -58,13 +58,6 @@ def run(example, tmp_path):
 @pytest.fixture
 def server(start_server):
     return start_server("--heartbeat", "0.5")
-
-
-@pytest.fixture
-def relay(server):
-    between = FaultyRelay(server.address)
-    yield between
-    between.close()
 
 
 @pytest.fixture

@@ -1,16 +1,12 @@
 """A steady load on a prediction server, of which every answer is checked."""
 
-import http.client
-import itertools
 import json
-import threading
 import time
-from contextlib import closing
 from typing import NamedTuple
 
 import numpy as np
+from http_load import Load
 
-PATIENCE_SECONDS = 60
 BATCHES = (1, 1, 8, 500)  # rows of a request, one thread each; the large one is in flight most of the time
 PAUSE_SECONDS = 0.003  # between an answer and the next request
 
@@ -21,68 +17,33 @@ class Answer(NamedTuple):
     number: int
 
 
-class Load:
-    """Clients that ask in a loop until the block ends.
+class Predictions(Load):
+    """Clients that ask for predictions.
 
     `expected` is what each version must say: {number: (version, predictions for all rows)}. An answer of 500, a connection that
-    breaks, a wrong number or anything else that should not be is a failure, and ends the load.
+    breaks, a wrong number or anything else that should not be is a failure.
     """
 
     def __init__(self, address, rows, expected, tolerance):
-        self.answers, self.failures = [], []
+        super().__init__(address, len(BATCHES))
+        self.answers = []
         self.latest = 0  # number of the version that answered last
-        self._address, self._rows, self._expected, self._tolerance = address, rows, expected, tolerance
-        self._answered = threading.Condition()
-        self._rounds = [0] * len(BATCHES)
-        self._ends = False
-        self._threads = [threading.Thread(target=self._run, args=(place,)) for place in range(len(BATCHES))]
+        self._rows, self._expected, self._tolerance = rows, expected, tolerance
 
-    def __enter__(self):
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._ends = True
-        for thread in self._threads:
-            thread.join()
-
-    def wait_for(self, number):
+    def wait_for_version(self, number):
         """Waits for an answer of this version."""
-        self._wait(lambda: self.latest == number, f"no answer from {number}")
+        self.wait_for(lambda: self.latest == number, f"no answer from {number}")
 
-    def round(self, count=1):
-        """Waits until each client has begun and ended so many requests."""
-        goals = [rounds + count + 1 for rounds in self._rounds]
-        self._wait(lambda: all(rounds >= goal for rounds, goal in zip(self._rounds, goals, strict=True)), "requests hang")
-
-    def _wait(self, is_true, problem):
-        with self._answered:
-            assert self._answered.wait_for(lambda: self.failures or is_true(), PATIENCE_SECONDS), problem
-        if self.failures:
-            raise AssertionError("a request failed") from self.failures[0]
-
-    def _run(self, place):
-        """One client. The first makes a connection for each request, the others keep theirs."""
+    def turn(self, connection, place, number):
+        """Asks once. The first client makes a connection for each request, the others keep theirs."""
         count = BATCHES[place]
-        with closing(http.client.HTTPConnection(self._address, timeout=PATIENCE_SECONDS)) as connection:
-            for turn in itertools.count():
-                if self._ends or self.failures:
-                    return
-                try:
-                    first = (turn * count) % (len(self._rows) - count)
-                    answer = self._ask(connection, slice(first, first + count))
-                except Exception as error:
-                    self.failures.append(error)
-                else:
-                    self.answers.append(answer)
-                    self.latest = answer.number
-                if place == 0:
-                    connection.close()
-                with self._answered:
-                    self._rounds[place] += 1
-                    self._answered.notify_all()
-                time.sleep(PAUSE_SECONDS)
+        first = (number * count) % (len(self._rows) - count)
+        answer = self._ask(connection, slice(first, first + count))
+        self.answers.append(answer)
+        self.latest = answer.number
+        if place == 0:
+            connection.close()
+        time.sleep(PAUSE_SECONDS)
 
     def _ask(self, connection, rows):
         body = json.dumps(self._rows[rows].tolist())

@@ -15,7 +15,7 @@ from conftest import RunningServer
 from following import HEARTBEAT, FaultyRelay, start_again
 from streams import until
 
-from examples.load import Load, Promotion, check_order
+from examples.load import Predictions, Promotion, check_order
 from examples.servers import EXAMPLES, example, expected, serving, train
 
 
@@ -38,7 +38,7 @@ class Trained:
         return Promotion(called, time.monotonic(), number)
 
     def load(self, address):
-        return Load(address, self.rows, self.expected, self.example.tolerance)
+        return Predictions(address, self.rows, self.expected, self.example.tolerance)
 
     def close(self):
         self.registry.close()
@@ -84,7 +84,7 @@ def test_it_swaps_under_load(champion, tmp_path, capsys, record_property):
             load.round(20)
             for number in [2, 1] * 25:
                 promotions.append(champion.promote(number))
-                load.wait_for(number)
+                load.wait_for_version(number)
                 load.round(5)
         assert load.failures == []
     delays = check_order(load.answers, promotions, 1)
@@ -119,7 +119,7 @@ def test_it_serves_on_while_the_registry_is_down(champion, start_server, tmp_pat
         with podium.connect(server.address) as registry:
             registry.set_alias(made.model, "champion", 3)
         promotion = Promotion(called, time.monotonic(), 3)
-        load.wait_for(3)
+        load.wait_for_version(3)
         load.round()
     assert load.failures == other.failures == []
     check_order(load.answers, [promotion], 1)
@@ -141,7 +141,7 @@ def test_a_version_that_cannot_be_loaded_is_left_out(champion, tmp_path):
             load.round()
             assert load.latest == 1
         champion.promote(2)
-        load.wait_for(2)
+        load.wait_for_version(2)
     assert load.failures == []
 
 

@@ -43,7 +43,10 @@ func serve(input io.Reader, output io.Writer) error {
 			return fmt.Errorf("%q is no verb", told.Do)
 		}
 		answer := map[string]any{}
-		if result, err := do(d, context.Background(), &told); err != nil {
+		var unknown unknownHandle
+		if result, err := do(d, context.Background(), &told); errors.As(err, &unknown) {
+			return err
+		} else if err != nil {
 			answer["error"] = described(err)
 		} else {
 			answer["ok"] = result
@@ -109,10 +112,23 @@ func (d *driver) closeAll() {
 	}
 }
 
+// unknownHandle is a wrong use of the driver, no answer of the client.
+type unknownHandle string
+
+func (u unknownHandle) Error() string { return fmt.Sprintf("%q is no such handle", string(u)) }
+
+// keep has this under a handle, and closes what was there before.
+func (d *driver) keep(handle string, one opened) {
+	if before, has := d.opened[handle]; has {
+		before.close()
+	}
+	d.opened[handle] = one
+}
+
 func handle[T opened](d *driver, name string) (T, error) {
 	one, is := d.opened[name].(T)
 	if !is {
-		return one, fmt.Errorf("%q is no such handle", name)
+		return one, unknownHandle(name)
 	}
 	return one, nil
 }

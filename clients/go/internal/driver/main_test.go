@@ -2,6 +2,7 @@ package main
 
 import (
 	"maps"
+	"strings"
 	"testing"
 	"time"
 )
@@ -34,4 +35,27 @@ func TestTheEndIsNoTimeout(t *testing.T) {
 	expect(asked(time.Minute), object{"item": 5})
 	expect(asked(time.Minute), object{"end": true})
 	expect(asked(time.Minute), object{"end": true})
+}
+
+// closing is something opened that tells when it is closed.
+type closing struct{ closed bool }
+
+func (c *closing) Position() string { return "" }
+func (c *closing) close()           { c.closed = true }
+
+func TestWhatIsOpenedAgainClosesTheOneBefore(t *testing.T) {
+	d, before, after := &driver{opened: make(map[string]opened)}, &closing{}, &closing{}
+	d.keep("w", before)
+	d.keep("w", after)
+	if !before.closed || after.closed || d.opened["w"] != after {
+		t.Error(before, after)
+	}
+}
+
+func TestAnUnknownHandleEndsTheDriver(t *testing.T) {
+	var output strings.Builder
+	err := serve(strings.NewReader(`{"do": "position", "handle": "w"}`+"\n"), &output)
+	if err == nil || output.Len() > 0 {
+		t.Error(err, output.String())
+	}
 }

@@ -116,7 +116,7 @@ func (d *driver) watch(ctx context.Context, o *order) (any, error) {
 		return nil, err
 	}
 	ctx, stop := context.WithCancel(ctx)
-	d.opened[o.Handle] = &watched{watch, stop, pull(watch.Steps(ctx))}
+	d.keep(o.Handle, &watched{watch, stop, pull(watch.Steps(ctx))})
 	return object{}, nil
 }
 
@@ -156,7 +156,7 @@ func (d *driver) follow(ctx context.Context, o *order) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.opened[o.Handle] = &followed{Follower: follower}
+	d.keep(o.Handle, &followed{Follower: follower})
 	return currentObject(follower.Current()), nil
 }
 
