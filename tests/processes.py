@@ -1,5 +1,6 @@
 """Processes that run beside a test, and are waited for by what they print."""
 
+import os
 import queue
 import signal
 import subprocess
@@ -14,6 +15,7 @@ class Process:
 
     def __init__(self, command, **options):
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+        streams["env"] = {**(options.get("env") or os.environ), "PYTHONFAULTHANDLER": "1"}
         self.popen = subprocess.Popen([str(part) for part in command], text=True, encoding="utf-8", **streams)
         self.pid = self.popen.pid
         self._out, self._err = queue.Queue(), queue.Queue()
@@ -31,8 +33,7 @@ class Process:
         with suppress(ProcessLookupError):
             self.popen.kill()
         self.popen.wait()
-        for reader in self._readers:
-            reader.join(PATIENCE_SECONDS)
+        self._join()
 
     def line(self):
         return self._next(self._out)
@@ -42,9 +43,14 @@ class Process:
 
     def wait(self):
         """The exit code, once it has ended."""
-        code = self.popen.wait(PATIENCE_SECONDS)
-        for reader in self._readers:
-            reader.join(PATIENCE_SECONDS)
+        try:
+            code = self.popen.wait(PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.popen.send_signal(signal.SIGABRT)  # where Python says where its threads are
+            self.popen.wait(PATIENCE_SECONDS)
+            self._join()
+            raise AssertionError("it does not end:\n" + "\n".join(self.rest()[1])) from None
+        self._join()
         return code
 
     def end(self, number=signal.SIGTERM):
@@ -55,6 +61,10 @@ class Process:
     def rest(self):
         """What was printed and not read yet, of stdout and stderr, by a process that has ended."""
         return tuple([line for line in iter(lines.get_nowait, None) if line] for lines in (self._out, self._err))
+
+    def _join(self):
+        for reader in self._readers:
+            reader.join(PATIENCE_SECONDS)
 
     def _next(self, lines):
         try:

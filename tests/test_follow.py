@@ -12,7 +12,7 @@ from pathlib import Path
 
 import podium
 import pytest
-from following import HEARTBEAT, SECONDS, FaultyRelay, push, reaches, says
+from following import HEARTBEAT, SECONDS, FaultyRelay, interrupted, push, reaches, says
 from podium import State
 from podium.sink import Sink
 from relay import Relay
@@ -489,6 +489,21 @@ def test_three_threads_a_follower(registry, model):
     assert ours == ["podium-puller"] * 3 + ["podium-reader"] * 3 + ["podium-receiver"] * 3 + ["podium-watchdog"]
     for follower in followers:
         follower.close()
+
+
+def test_ctrl_c_ends_every_wait(registry, model):
+    registry.set_alias(model, "champion", 1)
+    with registry.follow(f"{model}@champion") as follower:
+        with interrupted():
+            follower.wait_for(lambda _: False)
+        changes = follower.changes()
+        assert next(changes).number == 1
+        with interrupted():
+            next(changes)
+    with registry.watch(f"{model}@champion") as watch:
+        next(watch)
+        with interrupted():
+            next(watch)
 
 
 def test_closing_a_registry_closes_its_followers(server, model, tmp_path):

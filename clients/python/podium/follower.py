@@ -22,6 +22,7 @@ from podium.standing import Standing
 from podium.transfers import Crew
 from podium.transport import Transport
 from podium.v1.resolve_pb2 import ResolveVersionRequest, Target
+from podium.waiting import wait_for
 from podium.watch_filters import followed
 from podium.watching import Step, Watch
 
@@ -118,7 +119,7 @@ class Follower:
             return self.state is wanted if isinstance(wanted, State) else wanted(self)
 
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or holds(), timeout)
+            wait_for(self._changed, lambda: self._closed or holds(), timeout)
             return holds()
 
     def close(self) -> None:
@@ -165,8 +166,8 @@ class Follower:
             return bool(self._held or self._failure or self._closed or not self._standing.target)
 
         with self._changed:
-            if self._changed.wait_for(lambda: self._standing.meaning or self._failure or self._closed, timeout):
-                self._changed.wait_for(decided)
+            if wait_for(self._changed, lambda: self._standing.meaning or self._failure or self._closed, timeout):
+                wait_for(self._changed, decided)
             return self._held is not None
 
     def _adopt(self, known: LastKnown) -> bool:

@@ -7,6 +7,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Generic, Self, TypeVar, cast
 
+from podium.waiting import wait_for
+
 Value = TypeVar("Value")
 
 
@@ -46,7 +48,7 @@ class Newest(Generic[Value]):
     def wait(self, seen: int) -> tuple[int, Value]:
         """The turn and value after the turn that was seen; StopIteration at the end."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._turn > seen)
+            wait_for(self._changed, lambda: self._closed or self._turn > seen)
             if self._closed:
                 raise StopIteration
             return self._turn, cast("Value", self._value)

@@ -11,6 +11,7 @@ from grpc import StatusCode
 from tenacity import RetryCallState, Retrying, retry_if_exception, sleep_using_event, wait_random_exponential
 
 from podium.errors import PodiumError
+from podium.waiting import get
 
 WORKERS = 4
 
@@ -52,7 +53,7 @@ class Crew:
         failures: list[BaseException] = []
         try:
             for _ in threads:
-                if failure := ended.get():
+                if failure := get(ended):
                     self.stop()
                     failures.append(failure)
         except BaseException:

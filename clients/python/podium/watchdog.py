@@ -14,6 +14,8 @@ from typing import Generic, TypeVar
 
 import grpc
 
+from podium.waiting import get
+
 Message = TypeVar("Message")
 
 
@@ -33,7 +35,7 @@ class Receiver(Generic[Message]):
     def next(self) -> Message | None:
         """The next message, None after the last; or raises what reading raised, or `Left`."""
         self._wanted.put(True)
-        came = self._came.get()
+        came = get(self._came)
         if isinstance(came, BaseException):
             try:
                 raise came
