@@ -10,13 +10,22 @@ from pathlib import Path
 
 import grpc
 import podium
+import postgres
 import pytest
+from databases import database_of
 from following import HEARTBEAT, FaultyRelay, name_of, push
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from google.rpc.status_pb2 import Status
 from podium.v1.registry_service_pb2_grpc import RegistryServiceStub
 
 READY_SECONDS = 30
+
+
+def pytest_sessionfinish() -> None:
+    """Nothing runs on."""
+    if postgres.shared_server.cache_info().currsize:
+        postgres.shared_server().close()
+
 
 # A job in the background ignores it, and so would every process that a test starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -29,6 +38,7 @@ class RunningServer:
         self.data = data
         self.options = options
         self.environment = environment or {}
+        self.database = database_of(data)
         self.start()
 
     def start(self) -> None:
@@ -41,6 +51,7 @@ class RunningServer:
             str(self.data),
             "--listen",
             "127.0.0.1:0",
+            *self.database.options,
             *self.options,
         ]
         self.data.parent.mkdir(parents=True, exist_ok=True)

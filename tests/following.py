@@ -2,11 +2,13 @@
 
 import re
 import shutil
+import signal
 import socket
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import podium
+import pytest
 from relay import PIECE_BYTES, Relay, shut
 
 SECONDS = 60  # after which a test that hangs fails
@@ -48,10 +50,37 @@ def says(current):
     return (current.path / "n").read_text().split()[-1]
 
 
+@contextmanager
+def interrupted():
+    """The block ends by Ctrl-C, of which another thread is told: as if it came right before the main thread waits."""
+    assert threading.current_thread() is threading.main_thread()
+    killer = threading.Timer(0.1, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGINT))
+    killer.start()
+    with pytest.raises(KeyboardInterrupt):
+        yield
+    killer.join()
+
+
+def copy_data(server, copy):
+    """Keeps the data of a server that has stopped."""
+    shutil.copytree(server.data, copy)
+    if not server.database.is_in_folder:
+        server.database.back_up(copy)
+
+
+def remove_data(server):
+    """A server that has stopped begins anew."""
+    shutil.rmtree(server.data)
+    if not server.database.is_in_folder:
+        server.database.clear()
+
+
 def replace_data(server, copy):
-    """The folder of a server that has stopped becomes a copy that was made of it earlier."""
+    """The data of a server that has stopped becomes what was kept of it earlier."""
     shutil.rmtree(server.data)
     shutil.copytree(copy, server.data)
+    if not server.database.is_in_folder:
+        server.database.replace(copy)
 
 
 def start_again(server, relay):

@@ -3,13 +3,12 @@
 import json
 import os
 import re
-import shutil
 import signal
 from contextlib import contextmanager
 
 import podium as client
 import pytest
-from following import HEARTBEAT, push, replace_data, start_again
+from following import HEARTBEAT, copy_data, push, replace_data, start_again
 from processes import Process
 from test_cli import PODIUM, Terminal
 
@@ -213,7 +212,7 @@ def test_a_restored_registry_is_told(own, tmp_path):
     server, relay = own
     terminal = Terminal(relay.address, tmp_path)
     server.stop()
-    shutil.copytree(server.data, tmp_path / "backup")
+    copy_data(server, tmp_path / "backup")
     start_again(server, relay)
     with watching(terminal, "m@champion") as words, watching(terminal, "m@champion", "--json") as documents:
         assert words.line() == "m@champion = 1.0.0 (1)"

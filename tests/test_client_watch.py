@@ -1,6 +1,5 @@
 """The client's watch: words become filters, and whatever happens to server and connection, its reader sees every change once."""
 
-import shutil
 import signal
 import threading
 from types import SimpleNamespace
@@ -8,7 +7,7 @@ from types import SimpleNamespace
 import grpc
 import podium
 import pytest
-from following import HEARTBEAT, SECONDS, FaultyRelay, name_of, push, replace_data, start_again
+from following import HEARTBEAT, SECONDS, FaultyRelay, copy_data, name_of, push, replace_data, start_again
 from google.protobuf.duration_pb2 import Duration
 from podium.v1.events_pb2 import EventKind
 from podium.v1.watch_pb2 import WatchFilter, WatchResponse
@@ -415,7 +414,7 @@ def test_history_that_was_cut_is_a_restored_snapshot(own, tmp_path):
     server, relay = own
     set_alias(server.address, 1)
     server.stop()
-    shutil.copytree(server.data, tmp_path / "copy")
+    copy_data(server, tmp_path / "copy")
     start_again(server, relay)
     with podium.connect(relay.address) as registry, registry.watch("m@champion") as watch:
         assert not next(watch).restored

@@ -9,15 +9,14 @@ import subprocess
 import sys
 import threading
 import uuid
-from contextlib import closing
 from pathlib import Path
 
-import apsw
 import grpc
 import podium_server
 import pytest
-from backups import back_up
 from conftest import RunningServer
+from databases import ON_POSTGRES
+from following import copy_data, replace_data
 from grpc import StatusCode
 from podium.v1.registry_service_pb2_grpc import RegistryServiceStub
 from replay import Replay, read_events, revision_of
@@ -78,7 +77,7 @@ def test_an_interrupted_upload_sends_again_only_the_last_of_it(start_server):
         sent = sending(server, content, offset, stop)
         if sent < len(content):
             server.start()
-            end_leases(server.data)
+            end_leases(server)
     assert again > 0 and sent == len(content)
     files = [{"path": "a", "digest": digest, "size_bytes": len(content)}]
     server.stub.RegisterVersion(request_of("RegisterVersion", model="m", files=files))
@@ -95,15 +94,14 @@ def test_killed_between_a_finished_blob_and_its_row(start_server):
     parked = server.stub.UploadBlob(iter([header_of("m", content), *chunks_of(content[:most])]))
     assert (parked.committed_bytes, parked.complete) == (most, False)
     server.stop()
-    earlier = keep(server.data, server.data.parent / "earlier")
+    earlier = server.data.parent / "earlier"
+    shutil.rmtree(earlier, ignore_errors=True)
+    copy_data(server, earlier)
     server.start()
     rest = iter([header_of("m", content, offset=most), *chunks_of(content[most:])])
     assert server.stub.UploadBlob(rest).complete
     server.stop()
-    for file in server.data.glob("registry.db*"):
-        file.unlink()
-    for file in earlier.glob("registry.db*"):
-        shutil.copy(file, server.data)
+    server.database.replace(earlier)
     (partial,) = earlier.glob("blobs/partial/*")
     (blob,) = server.data.glob("blobs/sha256/*/*")
     (server.data / "blobs/partial" / partial.name).hardlink_to(blob)  # its second name until the row is there
@@ -116,11 +114,6 @@ def test_killed_between_a_finished_blob_and_its_row(start_server):
     files = [{"path": "a", "digest": digest, "size_bytes": len(content)}]
     server.stub.RegisterVersion(request_of("RegisterVersion", model="m", files=files))
     assert download(server, "m:1", "a") == digest
-
-
-def keep(data: Path, copy: Path) -> Path:
-    """A copy of the folder of a stopped server."""
-    return shutil.copytree(data, copy, dirs_exist_ok=True)
 
 
 @pytest.mark.parametrize("answers", [1, 7, 30])
@@ -200,8 +193,7 @@ def test_a_clock_that_was_set_back(start_server):
     server = start_server()
     server.stub.CreateModel(request_of("CreateModel", name="m"))
     server.stop()
-    with closing(apsw.Connection(str(server.data / "registry.db"))) as database:
-        (time,) = database.execute("UPDATE head SET time = time + 3600000000 RETURNING time").fetchone()
+    ((time,),) = server.database.run("UPDATE head SET time = time + 3600000000 RETURNING time")
     server.start()
     populate(server.stub, "m", range(2))
     replay = Replay(read_events(server.stub))
@@ -248,14 +240,13 @@ def test_an_older_copy_of_the_folder(start_server, tmp_path, refused):
     server.stub.CreateModel(request_of("CreateModel", name="m"))
     kept = populate(server.stub, "m", range(1, 4))
     server.kill()
-    copy = keep(server.data, tmp_path / "copy")
+    copy_data(server, tmp_path / "copy")
     server.start()
     lost = [populate(server.stub, "m", range(number, number + 1)) for number in range(4, 8)]
     note = request_of("AddNote", reference="m:1", text="lost", request_id="once")
     lost.append(server.stub.AddNote(note).position)
     server.kill()
-    shutil.rmtree(server.data)
-    copy.rename(server.data)
+    replace_data(server, tmp_path / "copy")
     server.start()
     replay = Replay(read_events(server.stub))
     assert replay.events[-1].position == kept and sorted(replay.versions["m"]) == [1, 2, 3]
@@ -277,14 +268,14 @@ def test_a_history_cut_under_running_servers(start_server, tmp_path, refused):
     one, other = start_server(), start_server()
     one.stub.CreateModel(request_of("CreateModel", name="m"))
     kept = populate(one.stub, "m", range(1, 4))
-    back_up(one.data / "registry.db", tmp_path / "older.db")
+    one.database.back_up(tmp_path / "older")
     for cut in range(5):
         lost = populate(one.stub, "m", range(10, 20))
         for server in (one, other):
             reply = server.stub.ResolveVersion(request_of("ResolveVersion", reference="m:4", at_least=lost))
             cut_digest = reply.target.record_digest
         other.process.send_signal(signal.SIGSTOP)  # so that it is asked before it has looked
-        back_up(tmp_path / "older.db", one.data / "registry.db")
+        one.database.restore(tmp_path / "older")
         fresh = populate(one.stub, "m", range(100 + cut, 101 + cut))
         assert revision_of(fresh) == revision_of(kept) + 1
         asked = [other.stub.ResolveVersion.future(request_of("ResolveVersion", reference="m@a", at_least=fresh)) for _ in range(20)]
@@ -298,7 +289,7 @@ def test_a_history_cut_under_running_servers(start_server, tmp_path, refused):
             refuse_position(server.stub, lost, refused)
             assert refused(server.stub.ResolveVersion, request_of("ResolveVersion", reference="m:5")).reason == "VERSION_NOT_FOUND"
             Replay(read_events(server.stub)).agree(server.stub)
-    back_up(tmp_path / "older.db", one.data / "registry.db")
+    one.database.restore(tmp_path / "older")
     for server in (one, other):  # without any change that would tell them
         until(lambda server=server: server.stub.GetServerInfo(request_of("GetServerInfo")).position == kept)
         Replay(read_events(server.stub)).agree(server.stub)
@@ -310,25 +301,37 @@ def test_a_newer_schema_is_refused_in_one_line(start_server, tmp_path):
     newer = tmp_path / "newer"
     shutil.copytree(Path(podium_server.__file__).parent, newer / "podium_server", ignore=shutil.ignore_patterns("__pycache__"))
     later = newer / "podium_server" / "migrations" / "9999_later.py"
-    later.write_text("def up(migrator, db):\n    db.execute_sql('CREATE TABLE later (x)')\n")
+    later.write_text("def up(migrator, db):\n    db.execute_sql('CREATE TABLE later (x INTEGER)')\n")
     path = os.pathsep.join([str(newer), *filter(None, [os.environ.get("PYTHONPATH")])])
     server = start_server(environment={"PYTHONPATH": path})
     position = server.stub.CreateModel(request_of("CreateModel", name="m")).position
     server.stop()
-    lines = failed_start(server.data)
+    lines = failed_start(server.data, *server.database.options)
     assert len(lines) == 1 and "newer" in lines[0] and "9999_later" in lines[0], lines
     server.start()  # the newer one goes on where it was
     assert server.stub.GetServerInfo(request_of("GetServerInfo")).position == position
 
 
-def failed_start(data: Path) -> list[str]:
+def failed_start(data: Path, *options: str) -> list[str]:
     """What a server that cannot start says, but for the log."""
-    command = [sys.executable, "-m", "podium_server", "--data", str(data), "--listen", "127.0.0.1:0", "--log-level", "error"]
+    command = [
+        sys.executable,
+        "-m",
+        "podium_server",
+        "--data",
+        str(data),
+        "--listen",
+        "127.0.0.1:0",
+        "--log-level",
+        "error",
+        *options,
+    ]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
     assert ended.returncode == 1 and not ended.stdout
     return ended.stderr.splitlines()
 
 
+@pytest.mark.skipif(ON_POSTGRES, reason="it is about SQLite's file")
 def test_the_log_is_written_ahead_and_a_crash_loses_nothing(start_server):
     """A long log of zeros behind the frames changes nothing of what is read after a crash."""
     server = start_server()

@@ -9,7 +9,7 @@ from pathlib import Path
 import podium
 import pytest
 from disks import SmallDisk
-from following import push, reaches, replace_data, says, start_again
+from following import copy_data, push, reaches, remove_data, replace_data, says, start_again
 from podium import State
 from podium.sink import Sink
 from podium.transport import _OPTIONS, Transport
@@ -189,7 +189,7 @@ def test_a_registry_that_was_restored_is_told(own, follower, tmp_path):
     server, relay = own
     log = Log(follower)
     server.stop()
-    shutil.copytree(server.data, tmp_path / "copy")
+    copy_data(server, tmp_path / "copy")
     start_again(server, relay)
     set_alias(server, 2, 3)
     reaches(follower, 3)
@@ -229,7 +229,7 @@ def snapshot_of(follower):
 def test_a_registry_that_was_restored_to_one_without_the_reference(own, follower, tmp_path):
     server, relay = own
     server.stop()
-    shutil.rmtree(server.data)
+    remove_data(server)
     start_again(server, relay)
     reaches(follower, lambda one: one.state is State.GONE)
     assert says(follower.current) == "1"

@@ -7,7 +7,7 @@ import socket
 
 import podium
 import pytest
-from following import SECONDS, reaches, replace_data, says, start_again
+from following import SECONDS, copy_data, reaches, replace_data, says, start_again
 from podium import State
 from podium.sealed import FILE_TIME
 from streams import until
@@ -239,7 +239,7 @@ def test_history_that_was_cut_between_two_starts(own, registry, tmp_path):
     """The position of the record is not one of the restored registry's, and what it means is older: so it is, and is told."""
     server, relay = own
     server.stop()
-    shutil.copytree(server.data, tmp_path / "copy")
+    copy_data(server, tmp_path / "copy")
     start_again(server, relay)
     with podium.connect(server.address) as direct:
         direct.set_alias("m", "champion", 3)

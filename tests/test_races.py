@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-import apsw
 import grpc
 import pytest
 from conftest import Refusal, RunningServer
@@ -48,7 +47,7 @@ class Client:
         self.random = random.Random(number)
         self.channel = grpc.insecure_channel(server.address, options=[("grpc.use_local_subchannel_pool", 1)])
         self.stub = RegistryServiceStub(self.channel)
-        self.witness = apsw.Connection(str(server.data / "registry.db"), flags=apsw.SQLITE_OPEN_READONLY)
+        self.witness = server.database.look()
         self.outcomes: list[Outcome] = []
 
     def call(self, method: str, **fields: object) -> Outcome:
@@ -65,7 +64,7 @@ class Client:
         return self.outcomes[-1]
 
     def head(self) -> int:
-        return self.witness.execute("SELECT revision FROM head").fetchone()[0]
+        return self.witness.rows("SELECT revision FROM head")[0][0]
 
     def close(self) -> None:
         self.channel.close()

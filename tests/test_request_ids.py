@@ -1,9 +1,7 @@
 """Request ids: which there are, replies that are replayed, also after a crash, and for a day."""
 
 from collections.abc import Iterator
-from contextlib import closing
 
-import apsw
 import pytest
 from conftest import RunningServer
 from wire import SERVICE, Wire, request_of
@@ -94,8 +92,7 @@ def test_replies_are_kept_for_a_day(start_server):
     for age, replayed in ((DAY_MICROSECONDS - 60_000_000, True), (DAY_MICROSECONDS + 1, False)):
         first = server.stub.AddNote(note)
         server.stop()
-        with closing(apsw.Connection(str(server.data / "registry.db"))) as database:
-            database.execute("UPDATE request SET time = (SELECT time FROM head) - ?", (age,))
+        server.database.run("UPDATE request SET time = (SELECT time FROM head) - ?", age)
         server.start()
         assert (server.stub.AddNote(note) == first) is replayed
 
@@ -107,12 +104,10 @@ def test_old_request_ids_do_not_pile_up(start_server):
     for number in range(100):
         server.stub.AddNote(request_of("AddNote", reference="base:1", text="a", request_id=f"old {number}"))
     server.stop()
-    with closing(apsw.Connection(str(server.data / "registry.db"))) as database:
-        database.execute("UPDATE request SET time = time - ?", (DAY_MICROSECONDS,))
+    server.database.run("UPDATE request SET time = time - ?", DAY_MICROSECONDS)
     server.start()
     for number in range(100):
         server.stub.AddNote(request_of("AddNote", reference="base:1", text="a", request_id=f"new {number}"))
     server.stop()
-    with closing(apsw.Connection(str(server.data / "registry.db"))) as database:
-        kept = {request_id for (request_id,) in database.execute("SELECT request_id FROM request")}
+    kept = {request_id for (request_id,) in server.database.run("SELECT request_id FROM request")}
     assert kept == {f"new {number}" for number in range(100)}

@@ -13,7 +13,7 @@ from pathlib import Path
 import podium as client
 import pytest
 from disks import SmallDisk
-from following import HEARTBEAT, push, replace_data, start_again
+from following import HEARTBEAT, copy_data, push, replace_data, start_again
 from http_load import Load
 from processes import Process
 from streams import digest_of, until
@@ -267,7 +267,7 @@ def test_a_registry_that_was_restored_is_obeyed_and_said(own, place, tmp_path):
     server, relay = own
     terminal = Terminal(relay.address, tmp_path)
     server.stop()
-    shutil.copytree(server.data, tmp_path / "backup")
+    copy_data(server, tmp_path / "backup")
     start_again(server, relay)
     with client.connect(relay.address) as registry, following(terminal, "m@champion", place) as sidecar:
         sidecar.line()

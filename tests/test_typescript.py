@@ -9,7 +9,7 @@ from pathlib import Path
 
 import podium
 import pytest
-from following import replace_data, start_again
+from following import copy_data, replace_data, start_again
 from processes import Process
 from test_hostile import liar  # noqa: F401  a fixture
 
@@ -126,7 +126,7 @@ def test_a_connection_that_stalls_is_given_up(run, relay, promote):
 def test_a_restored_backup_is_told(run, server, relay, promote, tmp_path):
     first = promote()
     server.stop()
-    shutil.copytree(server.data, tmp_path / "copy")
+    copy_data(server, tmp_path / "copy")
     start_again(server, relay)
     follow = run(relay.address)
     says(follow, first, "resolved")

@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import shutil
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -10,8 +9,8 @@ from contextlib import aclosing
 
 import grpc
 import pytest
-from backups import back_up
 from conftest import Refusal
+from following import copy_data, replace_data
 from podium.v1.aliases_pb2 import DeleteAliasRequest, SetAliasRequest
 from podium.v1.events_pb2 import (
     ABSENCE_GONE,
@@ -392,7 +391,7 @@ class TestLateAndSlow:
                     break
             return revisions, view.position.revision
 
-        database = open_database(server.data)
+        database = open_database(server.database.url)
         with ThreadPoolExecutor(2) as pool:
             revisions, shown = asyncio.run(watch())
         assert revisions == [event.revision for event in log(server.stub, start)][:-1]
@@ -448,13 +447,12 @@ class TestEnds:
     def test_history_that_was_cut_under_a_stream(self, start_server, tmp_path):
         server = start_server()
         kept = seed(server.stub, "cut")
-        database = server.data / "registry.db"
-        back_up(database, tmp_path / "older.db")
+        server.database.back_up(tmp_path / "older")
         with Watching(server.stub) as watch:
             watch.snapshot()
             lost = set_alias(server.stub, "cut", "champion", 2).position
             watch.events(1)
-            back_up(tmp_path / "older.db", database)
+            server.database.restore(tmp_path / "older")
             refusal = Refusal(watch.end())
         assert (refusal.code, refusal.reason) == (grpc.StatusCode.OUT_OF_RANGE, "POSITION_UNKNOWN")
         with Watching(server.stub, position=lost) as watch:
@@ -467,12 +465,11 @@ class TestEnds:
         server = start_server()
         seed(server.stub, "cut")
         server.stop()
-        shutil.copytree(server.data, tmp_path / "copy")
+        copy_data(server, tmp_path / "copy")
         server.start()
         lost = set_alias(server.stub, "cut", "champion", 2).position
         server.stop()
-        shutil.rmtree(server.data)
-        (tmp_path / "copy").rename(server.data)
+        replace_data(server, tmp_path / "copy")
         server.start()
         for name in ("another", "history"):
             seed(server.stub, name)

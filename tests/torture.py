@@ -12,10 +12,8 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
-import apsw
 import grpc
 from conftest import Refusal, RunningServer
 from google.protobuf.message import Message
@@ -188,10 +186,9 @@ def make(seed: int, size: int) -> bytes:
     return (block * (size // len(block) + 1))[:size]
 
 
-def end_leases(data: Path) -> None:
+def end_leases(server: RunningServer) -> None:
     """A writer that died holds its lease for five seconds. They are over now."""
-    with closing(apsw.Connection(str(data / "registry.db"))) as database:
-        database.execute("UPDATE upload SET lease_time = lease_time - 5000000")
+    server.database.run("UPDATE upload SET lease_time = lease_time - 5000000")
 
 
 def refusal_of(error: grpc.RpcError) -> Refusal:
@@ -315,7 +312,7 @@ class Torture:
             if isinstance(task, Push):
                 task.refuse_early(stub)
         self.check_blobs()
-        end_leases(self.server.data)
+        end_leases(self.server)
 
     def check_blobs(self) -> None:
         """Every blob that has its name is whole, and every row of a blob has its bytes."""
@@ -323,8 +320,7 @@ class Torture:
         for name in files.keys() - self.whole:
             assert hashlib.sha256(files[name].read_bytes()).hexdigest() == name
             self.whole.add(name)
-        with closing(apsw.Connection(str(self.server.data / "registry.db"))) as database:
-            rows = database.execute("SELECT digest, size_bytes FROM blob WHERE state = 'complete'").fetchall()
+        rows = self.server.database.run("SELECT digest, size_bytes FROM blob WHERE state = 'complete'")
         for digest, size in rows:
             assert files[digest.removeprefix("sha256:")].stat().st_size == size
 

@@ -5,7 +5,6 @@ older copies of itself; then what each watch was told is compared with the log.
 """
 
 import random
-import shutil
 import signal
 import sys
 import tempfile
@@ -15,7 +14,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import grpc
-from backups import back_up
 from conftest import Refusal, RunningServer
 from google.protobuf.message import Message
 from podium.v1.events_pb2 import ABSENCE_UNSERVABLE, Event, EventKind
@@ -132,7 +130,7 @@ class Vigil:
         """The database falls back to an older state of itself while the servers run."""
         self.still()
         self.read_history()
-        back_up(self.folder / "older.db", self.data / "registry.db")
+        self.servers[0].database.restore(self.folder / "older")
         if self.random.random() < 0.5:
             self.back_up()
         self.running.set()
@@ -143,9 +141,7 @@ class Vigil:
         self.read_history()
         for server in self.servers:
             server.kill()
-        for file in self.data.glob("registry.db*"):
-            file.unlink()
-        shutil.copy(self.folder / "older.db", self.data / "registry.db")
+        self.servers[0].database.replace(self.folder / "older")
         for server in self.servers:
             self.start(server)
         self.running.set()
@@ -158,7 +154,7 @@ class Vigil:
                 pass
 
     def back_up(self) -> None:
-        back_up(self.data / "registry.db", self.folder / "older.db")
+        self.servers[0].database.back_up(self.folder / "older")
 
     def read_history(self) -> None:
         """What happened so far, before the end of it is cut, or at the end."""

@@ -1,11 +1,9 @@
 """Calls by name, as any client could make them, with what must be true of every refusal."""
 
 import copy
-import hashlib
 import re
 from itertools import count, pairwise
 
-import apsw
 import grpc
 import pytest
 from conftest import Refusal, RunningServer
@@ -98,8 +96,7 @@ class Wire:
 
     def __init__(self, server: RunningServer) -> None:
         self.server = server
-        self.witness = apsw.Connection(str(server.data / "registry.db"), flags=apsw.SQLITE_OPEN_READONLY)
-        self.seen = (-1, "")
+        self.witness = server.database.look()
 
     def close(self) -> None:
         self.witness.close()
@@ -155,14 +152,7 @@ class Wire:
 
     def database(self) -> str:
         """A digest of every row of the database."""
-        version = self.witness.pragma("data_version")
-        if version != self.seen[0]:
-            digest = hashlib.sha256()
-            for (table,) in self.witness.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall():
-                for row in self.witness.execute(f'SELECT * FROM "{table}"'):
-                    digest.update(repr(row).encode())
-            self.seen = (version, digest.hexdigest())
-        return self.seen[1]
+        return self.witness.digest()
 
 
 def details_size(error: grpc.RpcError) -> int:

@@ -80,7 +80,7 @@ async def serve(settings: Settings) -> None:
     _check_free(settings.listen)
     _allow_connections()
     settings.data.mkdir(parents=True, exist_ok=True)
-    database = open_database(settings.data)
+    database = open_database(settings.database)
     reads = ThreadPoolExecutor(READ_THREADS, "read")
 
     async def read(question: Callable[[Reader], T]) -> T:

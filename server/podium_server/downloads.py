@@ -14,6 +14,7 @@ from podium_server.checksums import BLOCK_BYTES, block_matches
 from podium_server.errors import BlobDamaged, FileIsExternal, FileNotInVersion, shown
 from podium_server.frames import chunk_frame
 from podium_server.ledger import Transaction
+from podium_server.limits import is_line
 from podium_server.rows import Reader as RowReader
 
 BLOCKS_AT_ONCE = 2
@@ -38,6 +39,8 @@ class StoredFile(NamedTuple):
 
 def find_file(reader: RowReader, target: Target, path: str) -> StoredFile:
     """The file of that path in a version; FileNotInVersion, FileIsExternal, or BlobDamaged if that is known already."""
+    if not is_line(path):  # no file has such a path, and PostgreSQL no such text
+        raise _no_such_file(target, path)
     row = reader.one(
         "SELECT f.digest, f.size_bytes, b.generation, b.crc32c FROM manifest_file f "
         "LEFT JOIN blob b ON b.digest = f.digest AND b.state = 'complete' WHERE f.manifest_digest = ? AND f.path = ?",
@@ -47,12 +50,16 @@ def find_file(reader: RowReader, target: Target, path: str) -> StoredFile:
         external = reader.one("SELECT uri FROM external_file WHERE record_digest = ? AND path = ?", target.record_digest, path)
         if external is not None:
             raise FileIsExternal(f"{path} is not stored here: the metadata uri says where it is", uri=external[0])
-        raise FileNotInVersion(f"{target.model}:{target.version} has no file {shown(path)}", path=path)
+        raise _no_such_file(target, path)
     digest, size, generation, crc32c = row
     file = StoredFile(digest, size, generation or 0, crc32c or b"")
     if not file.generation:
         raise file.damaged()
     return file
+
+
+def _no_such_file(target: Target, path: str) -> FileNotInVersion:
+    return FileNotInVersion(f"{target.model}:{target.version} has no file {shown(path)}", path=path)
 
 
 class Download:

@@ -10,6 +10,7 @@ from podium_server.rows import Reader, timestamp
 
 REFERENCE_KINDS = frozenset({pb.EVENT_KIND_ALIAS, pb.EVENT_KIND_STAGE, pb.EVENT_KIND_LATEST})
 PIECE_EVENTS = 256
+ALL = 1 << 62
 PIECE_BYTES = 256 * 1024
 
 
@@ -97,7 +98,7 @@ def read_piece(reader: Reader, known: Position, last: int) -> list[Revision] | N
     revisions = _revisions(reader.all(_BETWEEN, known.revision, last, PIECE_EVENTS))
     if sum(len(revision.events) for revision in revisions) == PIECE_EVENTS:
         # The last one may have more events than were read.
-        revisions = revisions[:-1] or _revisions(reader.all(_BETWEEN, known.revision, known.revision + 1, -1))
+        revisions = revisions[:-1] or _revisions(reader.all(_BETWEEN, known.revision, known.revision + 1, ALL))
     return first_bytes(revisions, PIECE_BYTES)
 
 

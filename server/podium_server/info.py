@@ -3,7 +3,6 @@
 import time
 from importlib.metadata import version
 
-import apsw
 from podium.v1 import server_pb2 as pb
 
 from podium_server.blobs.base import BlobStore
@@ -29,7 +28,8 @@ class Info:
         """See the contract."""
         row = self._database.one(
             "SELECT registry_uid, (SELECT count(*) FROM model WHERE deleted_at IS NULL), "
-            "(SELECT count(*) FROM version WHERE deleted_at IS NULL), (SELECT coalesce(sum(stored_size), 0) FROM blob) FROM head"
+            "(SELECT count(*) FROM version WHERE deleted_at IS NULL), "
+            "(SELECT CAST(coalesce(sum(stored_size), 0) AS BIGINT) FROM blob) FROM head"
         )
         assert row is not None
         return pb.GetServerInfoResponse(
@@ -37,7 +37,7 @@ class Info:
             registry_uid=row[0],
             position=str(self._view.position),
             time=timestamp(time.time_ns() // 1000),
-            database=f"sqlite {apsw.sqlitelibversion()}",
+            database=self._database.description,
             blobs=self._scheme,
             model_count=row[1],
             version_count=row[2],

@@ -10,7 +10,6 @@ import logging
 import os
 import queue
 import threading
-import time
 from collections.abc import Callable
 from itertools import chain
 from typing import Any, NamedTuple, TypeVar, cast
@@ -158,7 +157,7 @@ class Ledger:
         return future
 
     def _run(self) -> None:
-        connection = Connection(self._database)
+        connection = self._database.connect_writer()
         while (group := self._take()) is not None:
             self.committing = True
             posted = self._view.posted
@@ -166,8 +165,9 @@ class Ledger:
             try:
                 revisions, outcomes = _Group(connection, posted).commit(group)
             except Exception as error:  # whatever it was, those who wait are told and the writer goes on
-                log.exception("a group of %d changes was not committed", len(group))
-                revisions, outcomes = [], [storage_error(error) or error] * len(group)
+                told = storage_error(error)
+                log.error("%d changes were not committed: %s", len(group), error, exc_info=not told)  # noqa: TRY400
+                revisions, outcomes = [], [told or error] * len(group)
             if isinstance(revisions, Snapshot):
                 self._view.replace(posted, revisions)
             else:
@@ -211,8 +211,9 @@ class _Group:
     def commit(self, group: list[_Work]) -> tuple[list[Revision] | Snapshot, list[Any]]:
         """Runs and commits the work: what the view does not know yet (all of it, if history was cut) and the outcomes."""
         try:
-            self._connection.run("BEGIN IMMEDIATE")
-            self._take_head()
+            revision, nonce, before, self._clock = self._connection.take_head()
+            self._head = Position(revision, nonce)
+            self._now = max(before, self._clock)
             # Revisions of other processes; what they did is before what this group does.
             earlier = [] if self._head == self._posted else read_since(self._connection, self._posted)
             outcomes = [self._run(work) for work in group]
@@ -221,19 +222,11 @@ class _Group:
             if self._head.revision % FORGET_EVERY < len(self._revisions):
                 self._forget_requests()
             news = load(self._connection) if earlier is None else earlier + self._revisions
-            self._connection.run("COMMIT")
+            self._connection.commit(news=bool(self._revisions))
         except BaseException:
-            if self._connection.in_transaction:
-                self._connection.run("ROLLBACK")
+            self._connection.rollback()
             raise
         return news, outcomes
-
-    def _take_head(self) -> None:
-        row = self._connection.one("SELECT revision, nonce, time FROM head")
-        assert row is not None
-        self._head = Position(row[0], row[1])
-        self._clock = time.time_ns() // 1000
-        self._now = max(row[2], self._clock)
 
     def _run(self, work: _Work) -> Any:
         self._connection.run("SAVEPOINT work")

@@ -21,7 +21,7 @@ STAGE = EventKind.EVENT_KIND_STAGE
 LATEST_KIND = EventKind.EVENT_KIND_LATEST
 
 _CONDITIONS = {
-    "number": "model_id = ? AND number = CAST(? AS INTEGER) AND deleted_at IS NULL",
+    "number": "model_id = ? AND number = CAST(? AS BIGINT) AND deleted_at IS NULL",
     "version": "model_id = ? AND version = ? AND deleted_at IS NULL",
     "digest": "model_id = ? AND digest = ? AND deleted_at IS NULL ORDER BY number DESC LIMIT 1",
 }

@@ -20,9 +20,9 @@ from podium_server.database import Row
 from podium_server.errors import BlobsMissing, InvalidArgument
 from podium_server.ledger import MAX_ROWS, Caller, Ledger, Transaction
 from podium_server.lifecycles import Lifecycles
-from podium_server.limits import MAX_REGISTERED_ALIASES, check_count, check_description, check_labels, check_reason
+from podium_server.limits import MAX_REGISTERED_ALIASES, check_count, check_description, check_labels, check_line, check_reason
 from podium_server.manifests import check_files, manifest_digest
-from podium_server.names import check_model_name, check_settable_alias, check_stage, parse_reference
+from podium_server.names import MAX_VERSION_BYTES, check_model_name, check_settable_alias, check_stage, parse_reference
 from podium_server.presence import PRESENT, present
 from podium_server.references import ALIAS, References, find_version, live_model, version_message, version_state
 from podium_server.rows import get, insert_statement
@@ -78,6 +78,7 @@ class Registration:
         self, tx: Transaction, request: pb.RegisterVersionRequest, digest: str, content: _Content | None
     ) -> pb.RegisterVersionResponse:
         model = live_model(tx, request.model)
+        check_line(request.version, "version", MAX_VERSION_BYTES)
         if content is None:
             content = _with_parents(tx, request, digest)
         # The record's digest pins the manifest's, which is in it. The plus keeps the planner from walking the model's versions.

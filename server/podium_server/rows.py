@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
-from peewee import DatabaseProxy
+from peewee import DatabaseProxy, Metadata, SqliteDatabase
 from peewee import Model as PeeweeModel
 
 database = DatabaseProxy()
@@ -22,6 +22,18 @@ def timestamp(microseconds: int) -> Timestamp:
 
 
 R = TypeVar("R", bound="Table")
+
+
+class _Metadata(Metadata):
+    """Lets a declaration say WITHOUT ROWID, which only SQLite knows."""
+
+    @property
+    def without_rowid(self) -> bool:
+        return self._without_rowid and isinstance(self.database.obj, SqliteDatabase)
+
+    @without_rowid.setter
+    def without_rowid(self, wanted: bool) -> None:
+        self._without_rowid = wanted
 
 
 class Table(PeeweeModel):
@@ -40,6 +52,7 @@ class Table(PeeweeModel):
 
     class Meta:
         database = database
+        model_metadata_class = _Metadata
         legacy_table_names = False
 
 

@@ -13,6 +13,7 @@ class Settings:
     """Where a server keeps its data and where it listens."""
 
     data: Path
+    database: str
     listen: str
     insecure: bool = False
     log_level: str = "info"
@@ -26,6 +27,9 @@ class Settings:
             prog="podium serve", usage=argparse.SUPPRESS, description="Serves the registry kept in a folder."
         )
         parser.add_argument("--data", type=Path, default=Path("podium-data"), metavar="DIR", help="the folder")
+        parser.add_argument(
+            "--database", metavar="URL", help="sqlite:///PATH, or postgresql://… (default: registry.db in the folder)"
+        )
         where = parser.add_mutually_exclusive_group()
         where.add_argument("--listen", default="127.0.0.1:7070", metavar="HOST:PORT", help="a loopback address")
         where.add_argument("--insecure-listen", metavar="HOST:PORT", help="any address, open to all who reach it")
@@ -35,6 +39,7 @@ class Settings:
         given = parser.parse_args(arguments)
         settings = cls(
             given.data,
+            given.database or (given.data / "registry.db").absolute().as_uri().replace("file:", "sqlite:", 1),
             given.insecure_listen or given.listen,
             bool(given.insecure_listen),
             given.log_level,

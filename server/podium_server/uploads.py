@@ -47,14 +47,15 @@ class Upload:
         self._waiting_bytes = 0
         self._writing: asyncio.Future[None] | None = None
         self._keeping: asyncio.Task[None] | None = None
-        self._kept_bytes = 0
+        self._kept_bytes = 0  # what the last sync that began was to cover,
+        self._safe_bytes = 0  # and what the last that ended has
         self._kept_at = self._loop.time()
         self._there = False  # by another upload
 
     async def begin(self, offset: int) -> None:
         """Opens the partial and brings the checksums to where the stream starts."""
         await self._in_thread(self._writer.open, offset)
-        self._received = self._kept_bytes = offset
+        self._received = self._kept_bytes = self._safe_bytes = offset
         more = offset > 0
         while more and not self._there:
             more = await self._in_thread(self._writer.reread)
@@ -140,10 +141,10 @@ class Upload:
 
     async def _keep(self) -> None:
         """Sees that progress is written down every few MiB and every second, and that the stream does not run far ahead."""
-        unkept = self._received - self._kept_bytes
-        if self._keeping is not None and (self._keeping.done() or unkept >= MAX_UNSYNCED_BYTES):
+        unsafe = self._received - self._safe_bytes
+        if self._keeping is not None and (self._keeping.done() or unsafe >= MAX_UNSYNCED_BYTES):
             await asyncio.shield(self._keeping)
-        if unkept >= SYNC_BYTES or self._loop.time() - self._kept_at >= TICK_SECONDS:
+        if self._received - self._kept_bytes >= SYNC_BYTES or self._loop.time() - self._kept_at >= TICK_SECONDS:
             self._keep_beside()
 
     def _keep_beside(self) -> None:
@@ -162,7 +163,9 @@ class Upload:
         await self._write_down(renew=renew)
 
     async def _write_down(self, *, renew: bool) -> None:
-        self._there = await self._ledger.write(partial(self._lease.keep, durable=self._writer.durable, renew=renew))
+        durable = self._writer.durable
+        self._there = await self._ledger.write(partial(self._lease.keep, durable=durable, renew=renew))
+        self._safe_bytes = durable.offset
 
     async def _settle(self) -> UploadBlobResponse:
         try:

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import shutil
 import signal
 import threading
 from hashlib import sha256
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import podium
 from conftest import RunningServer
-from following import HEARTBEAT, FaultyRelay, replace_data
+from following import HEARTBEAT, FaultyRelay, copy_data, remove_data, replace_data
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from podium.sealed import FILE_TIME
@@ -82,7 +81,7 @@ class Scene:
 
     def _server_save(self):
         self._server.stop()
-        shutil.copytree(self._server.data, self.folder / "copy")
+        copy_data(self._server, self.folder / "copy")
         self._server_start()
 
     def _server_restore(self):
@@ -92,7 +91,7 @@ class Scene:
 
     def _server_empty(self):
         self._server.stop()
-        shutil.rmtree(self._server.data)
+        remove_data(self._server)
         self._server_start()
 
     def stored(self, reference, path, how):

@@ -1,0 +1,65 @@
+"""The database of a registry: where it is, its schema, and what its errors mean. `base` has the contract."""
+
+import logging
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from peewee import DatabaseError, InterfaceError, InternalError, OperationalError
+from playhouse.migrations import Runner
+
+from podium_server import rows
+from podium_server.database.base import Connection, Database, Head, Row, Tail
+from podium_server.database.sqlite import SqliteDatabase
+from podium_server.errors import StorageFull, StorageUnavailable
+
+__all__ = ["Connection", "Database", "Head", "Row", "Tail", "open_database", "storage_error"]
+
+log = logging.getLogger(__name__)
+
+MIGRATIONS = Path(__file__).parents[1] / "migrations"
+_FULL = {"FullError", "DiskFull"}  # what apsw and psycopg say
+
+
+def open_database(url: str) -> Database:
+    """Opens the registry's database at a URL, makes it where there is none, and brings its schema up to date.
+
+    `sqlite:///an/absolute/path`, whose folder exists, or `postgresql://…` as libpq reads it (PostgreSQL, "Connection URIs").
+    StorageUnavailable if it is none, or a newer server's.
+    """
+    scheme, _, place = url.partition("://")
+    if scheme == "postgresql":
+        from podium_server.database.postgres import PostgresDatabase  # noqa: PLC0415  who has no such server needs no driver
+
+        database = PostgresDatabase(url)
+    elif scheme == "sqlite" and place.startswith("/"):
+        database = SqliteDatabase(Path(unquote(place)))
+    else:
+        raise StorageUnavailable(f"{scheme}: is no database: use sqlite:///PATH with an absolute path, or postgresql://…")
+    rows.database.initialize(database)
+    try:
+        with database.migrating():
+            _migrate(database)
+    except (DatabaseError, InterfaceError) as error:
+        raise StorageUnavailable(f"{database.place} cannot be opened as a registry's database: {error}") from error
+    log.info("database %s, %s", database.description, database.place)
+    return database
+
+
+def _migrate(database: Any) -> None:  # Peewee is untyped
+    runner = Runner(database, str(MIGRATIONS))
+    with database.connection_context():
+        unknown = [migration.name for migration in runner.status() if migration.path is None]
+        if unknown:
+            raise StorageUnavailable(f"the database was made by a newer server (it has {unknown[-1]}): update this one")
+        for name in runner.up():
+            log.info("migrated: %s", name)
+
+
+def storage_error(error: Exception) -> StorageFull | StorageUnavailable | None:
+    """What an error of the database means for whoever called; None if the database works and the statement was wrong."""
+    if type(error) not in {OperationalError, DatabaseError, InterfaceError, InternalError}:
+        return None
+    if type(getattr(error, "orig", None)).__name__ in _FULL:  # the error of the driver
+        return StorageFull("the disk of the database is full: free some space and try again")
+    return StorageUnavailable(f"the database does not work: {error}")

@@ -1,0 +1,88 @@
+"""What the rest of the server needs of a database: constant SQL with `?`, transactions, and word of what others commit.
+
+Peewee makes the tables and builds the queries of lists; what every mutation runs is constant SQL, since building a query costs
+more than running it. There is a module for each database.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+Row = tuple[Any, ...]
+T = TypeVar("T")
+
+
+class Head(NamedTuple):
+    """Where history stands: the last revision, its nonce, its time, and what the clock says now (microseconds since the epoch)."""
+
+    revision: int
+    nonce: bytes
+    time: int
+    clock: int
+
+
+class Connection(Protocol):
+    """A connection of one thread, outside the pool. Errors are Peewee's."""
+
+    def one(self, sql: str, *parameters: object) -> Row | None:
+        """The first row."""
+
+    def all(self, sql: str, *parameters: object) -> list[Row]:
+        """All rows."""
+
+    def run(self, sql: str, *parameters: object) -> int:
+        """Runs a statement; how many rows it changed."""
+
+    def many(self, sql: str, rows: Iterable[Row]) -> None:
+        """Runs a statement once for each row."""
+
+    def take_head(self) -> Head:
+        """Begins a transaction of the only writer among all processes, and reads the head."""
+
+    def read(self, question: Callable[[], T]) -> T:
+        """Answers a question within a transaction that sees one moment."""
+
+    def commit(self, *, news: bool) -> None:
+        """Ends the transaction; with news, it moved the head, and others are told."""
+
+    def rollback(self) -> None:
+        """Undoes the transaction, if one is open. A connection that broke is made anew where it is needed next."""
+
+    def close(self) -> None:
+        """Closes the connection."""
+
+
+class Tail(Protocol):
+    """How a process hears of what others commit."""
+
+    connection: Connection
+
+    def wait(self) -> bool:
+        """Waits a moment for a commit; whether there may have been one since `caught_up`."""
+
+    def caught_up(self) -> None:
+        """All is known that was committed before the last `wait` returned."""
+
+
+class Database(Protocol):
+    """The database of one registry. Errors are Peewee's."""
+
+    description: str
+    """Its kind and version, for who operates it."""
+
+    def one(self, sql: str, *parameters: object) -> Row | None:
+        """The first row, within `read`."""
+
+    def all(self, sql: str, *parameters: object) -> list[Row]:
+        """All rows, within `read`."""
+
+    def read(self, question: Callable[[], T]) -> T:
+        """Answers a question within one transaction, which sees one moment, on a connection of the pool."""
+
+    def connect_writer(self) -> Connection:
+        """A connection of one's own."""
+
+    def tail(self) -> Tail:
+        """What tells one thread of others' commits."""
+
+    def close_all(self) -> None:
+        """Closes the connections of the pool."""

@@ -1,0 +1,214 @@
+"""PostgreSQL, for more than one machine: psycopg 3, READ COMMITTED under the lock of the head row.
+
+A server that has gone, was restarted or was replaced is connected to again by whoever needs it next; what was under way fails, and
+whether a commit was done that nobody answered is found by asking again with the same request id.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache, partial
+from typing import TypeVar, cast
+
+import psycopg
+from peewee import InterfaceError, PostgresqlDatabase
+from peewee import __exception_wrapper__ as translated  # type: ignore[attr-defined]
+from playhouse.pool import PooledPostgresqlDatabase
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import TransactionStatus
+
+from podium_server.database.base import Head, Row
+from podium_server.errors import StorageUnavailable
+
+T = TypeVar("T")
+
+CONNECTIONS = 32
+CHANNEL = "podium"
+FLOOR_SECONDS = 0.1  # how soon a commit is seen of which no word came
+SOON_SECONDS = 0.001
+MIGRATION_LOCK = 0x706F6469756D  # "podium"
+
+_OPTIONS = {
+    "client_encoding": "utf8",
+    "connect_timeout": 10,
+    # Otherwise a server that is gone without a word is noticed when the kernel has had enough: after a quarter of an hour.
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+    "application_name": "podium",
+    "options": "-c lock_timeout=20s -c statement_timeout=60s -c idle_in_transaction_session_timeout=30s",
+}
+_SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+# The clock is read after the lock was waited for: what is outside of the WITH comes later.
+_TAKE_HEAD = (
+    "WITH head AS MATERIALIZED (SELECT revision, nonce, time FROM head FOR UPDATE) "
+    "SELECT revision, nonce, time, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint FROM head"
+)
+
+
+class PostgresDatabase(PooledPostgresqlDatabase):  # type: ignore[misc]  # Peewee is untyped
+    """See Database."""
+
+    # By bytes, as SQLite compares: names sort alike everywhere, whatever the database's locale.
+    field_types = {**PostgresqlDatabase.field_types, "TEXT": 'TEXT COLLATE "C"'}  # noqa: RUF012  as Peewee declares it
+
+    def __init__(self, url: str) -> None:
+        try:
+            told = conninfo_to_dict(url)
+        except psycopg.Error:  # whose text may have the password
+            raise StorageUnavailable("the URL of the database is none that libpq reads: postgresql://USER@HOST:PORT/NAME") from None
+        self.place = f"postgresql://{told.get('host', '')}:{told.get('port', 5432)}/{told.get('dbname', '')}"
+        super().__init__(url, max_connections=CONNECTIONS, prefer_psycopg3=True, **_OPTIONS)
+        self.description = "postgresql"
+
+    def _set_server_version(self, connection: psycopg.Connection) -> None:
+        super()._set_server_version(connection)
+        self.description = f"postgresql {connection.info.server_version // 10000}.{connection.info.server_version % 10000}"
+
+    def one(self, sql: str, *parameters: object) -> Row | None:
+        """See Database.one."""
+        return cast("Row | None", self.execute_sql(_translate(sql), parameters).fetchone())
+
+    def all(self, sql: str, *parameters: object) -> list[Row]:
+        """See Database.all."""
+        return cast(list[Row], self.execute_sql(_translate(sql), parameters).fetchall())
+
+    def read(self, question: Callable[[], T]) -> T:
+        """See Database.read."""
+        with self.connection_context(), self.transaction("REPEATABLE READ"):
+            return question()
+
+    def connect_writer(self) -> "PostgresConnection":
+        """See Database.connect_writer."""
+        # Beside the pool, which counts those that it gives out.
+        return PostgresConnection(partial(PostgresqlDatabase._connect, self))  # type: ignore[attr-defined]  # noqa: SLF001
+
+    def tail(self) -> "PostgresTail":
+        """See Database.tail."""
+        return PostgresTail(self.connect_writer())
+
+    @contextmanager
+    def migrating(self) -> Iterator[None]:
+        """Nobody else migrates it meanwhile."""
+        with self.connection_context():
+            self.execute_sql("SELECT pg_advisory_lock(%s)", (MIGRATION_LOCK,))
+            try:
+                yield
+            finally:
+                self.execute_sql("SELECT pg_advisory_unlock(%s)", (MIGRATION_LOCK,))
+
+
+@cache
+def _translate(sql: str) -> str:
+    """Constant SQL as psycopg wants it."""
+    return sql.replace("%", "%%").replace("?", "%s")
+
+
+class PostgresConnection:
+    """See Connection."""
+
+    def __init__(self, connect: Callable[[], psycopg.Connection]) -> None:
+        self._connect = connect
+        self._raw: psycopg.Connection | None = None
+
+    def live(self) -> psycopg.Connection:
+        """The driver's connection, another one if that is gone. Not within a transaction: that is lost with it."""
+        if self._raw is None or self._raw.closed:
+            with translated:
+                self._raw = self._connect()
+        return self._raw
+
+    def one(self, sql: str, *parameters: object) -> Row | None:
+        """See Connection.one."""
+        return self._execute(sql, parameters).fetchone()
+
+    def all(self, sql: str, *parameters: object) -> list[Row]:
+        """See Connection.all."""
+        return self._execute(sql, parameters).fetchall()
+
+    def run(self, sql: str, *parameters: object) -> int:
+        """See Connection.run."""
+        return self._execute(sql, parameters).rowcount
+
+    def many(self, sql: str, rows: Iterable[Row]) -> None:
+        """See Connection.many."""
+        with translated:
+            self._opened.cursor().executemany(_translate(sql), rows)
+
+    def take_head(self) -> Head:
+        """See Connection.take_head."""
+        self._begin("BEGIN")
+        row = self.one(_TAKE_HEAD)
+        assert row is not None
+        return Head(*row)
+
+    def read(self, question: Callable[[], T]) -> T:
+        """See Connection.read."""
+        self._begin(_SNAPSHOT)
+        try:
+            return question()
+        finally:
+            self.rollback()
+
+    def commit(self, *, news: bool) -> None:
+        """See Connection.commit."""
+        if news:
+            self.run(f"NOTIFY {CHANNEL}")
+        self.run("COMMIT")
+
+    def rollback(self) -> None:
+        """See Connection.rollback."""
+        if self._raw is not None and self._raw.info.transaction_status != TransactionStatus.IDLE:
+            with suppress(psycopg.Error):  # then the server does it by itself
+                self._raw.execute("ROLLBACK")
+
+    def close(self) -> None:
+        """See Connection.close."""
+        if self._raw is not None:
+            self._raw.close()
+
+    def _begin(self, how: str) -> None:
+        """Begins a transaction, on another connection if this one turns out to be gone."""
+        try:
+            self.live().execute(how)
+        except psycopg.OperationalError:
+            if not self._opened.closed:
+                raise
+            self.live()
+            self.run(how)
+
+    @property
+    def _opened(self) -> psycopg.Connection:
+        if self._raw is None:
+            raise InterfaceError("there is no connection")
+        return self._raw
+
+    def _execute(self, sql: str, parameters: tuple[object, ...]) -> psycopg.Cursor:
+        with translated:
+            return self._opened.execute(_translate(sql), parameters)
+
+
+class PostgresTail:
+    """See Tail. A NOTIFY is a hint, and looking now and then is the floor: one that is lost costs a moment."""
+
+    def __init__(self, connection: PostgresConnection) -> None:
+        self.connection = connection
+        self._listening: psycopg.Connection | None = None
+        self._is_behind = True
+
+    def wait(self) -> bool:
+        """See Tail.wait."""
+        raw = self.connection.live()
+        if raw is not self._listening:
+            self.connection.run(f"LISTEN {CHANNEL}")
+            self._listening = raw
+        else:
+            with translated:
+                for _ in raw.notifies(timeout=SOON_SECONDS if self._is_behind else FLOOR_SECONDS, stop_after=1):
+                    pass
+        self._is_behind = True
+        return True
+
+    def caught_up(self) -> None:
+        """See Tail.caught_up."""
+        self._is_behind = False

@@ -1,0 +1,83 @@
+"""A PostgreSQL server of the tests' own, as Debian has it, on a port and in a folder of its own."""
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+START_SECONDS = 60
+USER = "postgres"  # the server refuses to run as root
+
+
+class PostgresServer:
+    """A server that can be killed, stopped and started again. Its port stays the same."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="podium-postgres."))
+        self._as_user: dict[str, object] = {}
+        if os.geteuid() == 0:
+            account = pwd.getpwnam(USER)
+            os.chown(self.folder, account.pw_uid, account.pw_gid)
+            self._as_user = {"user": account.pw_uid, "group": account.pw_gid}
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.port = probe.getsockname()[1]
+        made = [program("initdb"), "-D", self.folder / "data", "-U", "podium", "-A", "trust", "--no-locale", "-E", "UTF8", "-N"]
+        subprocess.run(made, check=True, capture_output=True, cwd=self.folder, **self._as_user)  # type: ignore[call-overload]
+        self.start()
+
+    def start(self) -> None:
+        """Starts it, and waits until it answers."""
+        self._log = (self.folder / "log").open("ab")
+        command = [
+            program("postgres"), "-D", self.folder / "data", "-p", str(self.port), "-k", self.folder,
+            "-c", "listen_addresses=127.0.0.1", "-c", "max_connections=300",
+        ]  # fmt: skip
+        self.process = subprocess.Popen(command, stdout=self._log, stderr=self._log, cwd=self.folder, **self._as_user)  # type: ignore[call-overload]
+        answers = [program("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        ready = f"until {' '.join(map(str, answers))}; do sleep 0.05; done"
+        subprocess.run(["sh", "-c", ready], check=True, timeout=START_SECONDS)
+
+    def url(self, name: str) -> str:
+        """The URL of a database."""
+        return f"postgresql://podium@127.0.0.1:{self.port}/{name}"
+
+    def run(self, sql: str, *parameters: object, database: str = "postgres") -> list[tuple[Any, ...]]:
+        """Runs a statement of an administrator; its rows."""
+        with psycopg.connect(self.url(database), autocommit=True) as connection:
+            cursor = connection.execute(sql, parameters)  # type: ignore[call-overload]  # the tests' own
+            return cursor.fetchall() if cursor.description else []
+
+    def end(self, number: int = signal.SIGINT) -> None:
+        """Ends it: SIGINT at once and in order, SIGQUIT as a crash does."""
+        self.process.send_signal(number)
+        self.process.wait(START_SECONDS)
+        self._log.close()
+
+    def close(self) -> None:
+        """Ends it, and removes all of it."""
+        if self.process.returncode is None:
+            self.end()
+        shutil.rmtree(self.folder)
+
+
+def program(name: str) -> Path:
+    """A program of PostgreSQL, which Debian does not put on the path."""
+    found = shutil.which(name)
+    places = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+    if not found and not places:
+        raise FileNotFoundError(f"{name} is missing. On Debian: apt-get install postgresql")
+    return Path(found) if found else places[-1]
+
+
+@cache
+def shared_server() -> PostgresServer:
+    """The one of all tests of this process."""
+    return PostgresServer()

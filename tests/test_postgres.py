@@ -1,0 +1,147 @@
+"""Servers over one PostgreSQL database, which is restarted, cut off, and not there."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import grpc
+import postgres
+import pytest
+from conftest import Refusal, RunningServer
+from grpc import StatusCode
+from replay import Replay, read_events
+from watching import Watching
+from wire import request_of
+
+SECONDS = 60
+
+try:
+    postgres.program("postgres")
+except FileNotFoundError as missing:
+    if os.environ.get("CI") == "true":
+        raise
+    pytest.skip(str(missing), allow_module_level=True)
+
+
+@pytest.fixture
+def database():
+    """A server of PostgreSQL of this test alone."""
+    server = postgres.PostgresServer()
+    server.run("CREATE DATABASE registry")
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def replicas(start_server, database):
+    """Two servers over one database, and a model with two versions, of which the first is champion."""
+    one, other = (start_server("--database", database.url("registry"), "--heartbeat", "0.3") for _ in range(2))
+    one.stub.CreateModel(request_of("CreateModel", name="m"))
+    for number in (1, 2):
+        one.stub.RegisterVersion(request_of("RegisterVersion", model="m", record={"author": f"{number}"}))
+    assert champion(other, at_least=set_alias(one, 1)) == 1
+    return one, other
+
+
+def set_alias(server: RunningServer, number: int) -> str:
+    """Moves the champion; the position."""
+    return server.stub.SetAlias(request_of("SetAlias", reference=f"m:{number}", alias="champion"), timeout=SECONDS).position
+
+
+def champion(server: RunningServer, at_least: str = "") -> int:
+    reply = server.stub.ResolveVersion(request_of("ResolveVersion", reference="m@champion", at_least=at_least))
+    return reply.target.number
+
+
+def test_each_shows_what_the_other_acknowledged(replicas):
+    one, other = replicas
+    with Watching(other.stub) as watch:
+        watch.snapshot()
+        for turn in range(20):
+            writes, reads = (one, other) if turn % 2 else (other, one)
+            number = 2 - turn % 2
+            assert champion(reads, at_least=set_alias(writes, number)) == number
+        assert [event.after.target.number for event in watch.events(20)] == [2, 1] * 10
+    Replay(read_events(one.stub)).agree(other.stub)
+
+
+def test_a_connection_that_is_cut_is_not_noticed(replicas, database):
+    for turn in range(3):
+        database.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'registry'")
+        for server in replicas:
+            position = set_alias(server, 1 + turn % 2)
+            server.stub.GetModel(request_of("GetModel", name="m"))
+        assert champion(replicas[0], at_least=position) == 1 + turn % 2
+    assert "Traceback" not in replicas[0].output() + replicas[1].output()
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT], ids=["stopped", "crashed"])
+def test_a_database_that_goes_and_comes_back(replicas, database, how):
+    one, other = replicas
+    with Watching(other.stub) as watch:
+        watch.snapshot()
+        database.end(how)
+        assert champion(one) == champion(other) == 1, "what is in memory is answered"
+        with pytest.raises(grpc.RpcError) as refused:
+            set_alias(one, 2)
+        assert (refused.value.code(), Refusal(refused.value).reason) == (StatusCode.UNAVAILABLE, "STORAGE_UNAVAILABLE")
+        watch.heartbeat()
+        database.start()
+        position = set_alias(one, 2)
+        assert champion(other, at_least=position) == 2
+        assert [event.after.target.number for event in watch.events(1)] == [2]
+    assert "Traceback" not in one.output() + other.output()
+
+
+def test_a_server_that_is_killed_holds_nobody_up(replicas):
+    one, other = replicas
+    asked = [one.stub.SetAlias.future(request_of("SetAlias", reference="m:2", alias=f"a{turn}")) for turn in range(50)]
+    one.kill()
+    assert champion(other, at_least=set_alias(other, 2)) == 2
+    replay = Replay(read_events(other.stub))
+    replay.agree(other.stub)
+    assert {call.code() for call in asked} <= {StatusCode.OK, StatusCode.UNAVAILABLE, StatusCode.CANCELLED}
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("postgresql://podium:secret@127.0.0.1:1/registry", "postgresql://127.0.0.1:1/registry cannot be opened"),
+        ("postgresql://podium:secret@127.0.0.1:port/registry", "postgresql://127.0.0.1:port/registry cannot be opened"),
+        ("postgresql://podium:secret@[::1/registry", "the URL of the database is none that libpq reads"),
+        ("mysql://podium:secret@127.0.0.1/registry", "mysql: is no database"),
+        ("sqlite://relative.db", "sqlite: is no database"),
+    ],
+)
+def test_a_database_that_is_none_is_said_in_one_line_without_its_password(tmp_path, url, says):
+    command = [sys.executable, "-m", "podium_server", "--data", tmp_path, "--listen", "127.0.0.1:0", "--database", url]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith(f"podium serve: {says}")
+    assert "secret" not in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_names_sort_by_bytes_whatever_the_locale(start_server, database):
+    database.run("CREATE DATABASE other LOCALE_PROVIDER icu ICU_LOCALE 'en-US' LOCALE 'C' TEMPLATE template0")
+    server = start_server("--database", database.url("other"))
+    names = ["a", "B", "a-b", "ab", "A/b", "Z", "_z", "z"]
+    made = [name for name in names if not refused_name(server, name)]
+    listed = server.stub.ListModels(request_of("ListModels")).models
+    assert [model.name for model in listed] == sorted(made)
+    assert len(made) > 4
+
+
+def refused_name(server: RunningServer, name: str) -> bool:
+    try:
+        server.stub.CreateModel(request_of("CreateModel", name=name))
+    except grpc.RpcError as error:
+        assert error.code() is StatusCode.INVALID_ARGUMENT
+        return True
+    return False
+
+
+def test_a_description_says_which_database_it_is(replicas):
+    info = replicas[0].stub.GetServerInfo(request_of("GetServerInfo"))
+    assert info.database.startswith("postgresql 1")
