@@ -90,7 +90,7 @@ async def serve(settings: Settings) -> None:
     view = View(database.read(lambda: load(database)), feed, read)
     ledger = Ledger(database, view)
     tailer = Tailer(database, view, ledger)
-    url = (settings.data / "blobs").resolve().as_uri()
+    url = settings.blobs or (settings.data / "blobs").resolve().as_uri()
     store = open_store(url)
     lifecycles = database.read(lambda: Lifecycles(database))
     references = References(lifecycles)
@@ -167,6 +167,8 @@ def main(arguments: list[str] | None = None) -> None:
         level=settings.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     logging.getLogger("peewee").setLevel(logging.WARNING)  # it would log every statement
+    for name in ("google", "urllib3"):  # they would log the URIs of upload sessions, with which anyone can write
+        logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("grpc._cython.cygrpc").addFilter(_is_ours)
     # The writer and the event loop take turns: Python's default of 5 ms would be most of a mutation's time.
     sys.setswitchinterval(SWITCH_SECONDS)

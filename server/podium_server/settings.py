@@ -18,6 +18,7 @@ class Settings:
     log_level: str = "info"
     grace_seconds: float = 30.0
     heartbeat_seconds: float = 10.0
+    blobs: str = ""
 
     @classmethod
     def parse(cls, arguments: list[str] | None = None) -> "Settings":
@@ -26,6 +27,7 @@ class Settings:
             prog="podium serve", usage=argparse.SUPPRESS, description="Serves the registry kept in a folder."
         )
         parser.add_argument("--data", type=Path, default=Path("podium-data"), metavar="DIR", help="the folder")
+        parser.add_argument("--blobs", default="", metavar="URL", help="gs://BUCKET/PREFIX or file:///DIR, instead of DIR/blobs")
         where = parser.add_mutually_exclusive_group()
         where.add_argument("--listen", default="127.0.0.1:7070", metavar="HOST:PORT", help="a loopback address")
         where.add_argument("--insecure-listen", metavar="HOST:PORT", help="any address, open to all who reach it")
@@ -40,6 +42,7 @@ class Settings:
             given.log_level,
             given.grace,
             given.heartbeat,
+            given.blobs,
         )
         try:
             settings.check()
