@@ -144,7 +144,7 @@ class Store:
     def scratch(self):
         return self.sessions / f"{uuid4().hex}.scratch"
 
-    def compose(self, bucket, name, request, wanted):
+    def compose(self, bucket, name, request, wanted, misreport):
         if not 1 <= len(request["sourceObjects"]) <= 32:
             raise Refused(400, "The number of source components is 1 to 32.")
         new, crc = self.scratch(), 0
@@ -163,7 +163,7 @@ class Store:
                             while block := data.read(BLOCK):
                                 crc = google_crc32c.extend(crc, block)
                                 file.write(block)
-            return self.insert(bucket, name, new, crc, wanted, 0)
+            return self.insert(bucket, name, new, crc, wanted, misreport)
 
 
 class Session:
@@ -270,6 +270,11 @@ class Handler(BaseHTTPRequestHandler):
                 return
         raise Refused(501, f"this fake knows no {self.command} {path}")
 
+    @property
+    def misreport(self):
+        """What a CRC32C is changed by before it is told."""
+        return int(self.order.get("misreport", False))
+
     # Bytes
 
     def blocks(self):
@@ -279,8 +284,9 @@ class Handler(BaseHTTPRequestHandler):
             block = self.rfile.read(wanted) if wanted else b""
             self.taken += len(block)
             self.left -= len(block)
-            if self.order.get("damage") and self.taken == len(block) and block:
-                block = bytes([block[0] ^ 1]) + block[1:]
+            if self.order.get("damage") and self.taken == len(block):
+                middle = len(block) // 2
+                block = block[:middle] + bytes([block[middle] ^ 1]) + block[middle + 1 :]
             if block:
                 yield block
             if len(block) < wanted or not wanted:
@@ -360,7 +366,8 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(204)
 
     def compose(self, bucket, name):
-        self.answer(200, self.store.compose(bucket, name, json.loads(self.body()), self.query.get("ifGenerationMatch")))
+        request, wanted = json.loads(self.body()), self.query.get("ifGenerationMatch")
+        self.answer(200, self.store.compose(bucket, name, request, wanted, self.misreport))
 
     # Uploads
 
@@ -393,8 +400,7 @@ class Handler(BaseHTTPRequestHandler):
             raise Refused(400, "Provided CRC32C doesn't match calculated CRC32C.")
         new = self.store.scratch()
         new.write_bytes(data)
-        wanted, misreport = self.query.get("ifGenerationMatch"), int(self.order.get("misreport", False))
-        self.answer(200, self.store.insert(bucket, request["name"], new, crc, wanted, misreport))
+        self.answer(200, self.store.insert(bucket, request["name"], new, crc, self.query.get("ifGenerationMatch"), self.misreport))
 
     def put(self, bucket):
         key = re.sub("[^0-9a-f]", "", self.query["upload_id"])
@@ -430,7 +436,7 @@ class Handler(BaseHTTPRequestHandler):
                 raise
         if is_last:
             wanted = re.search("crc32c=([^,]+)", self.headers.get("X-Goog-Hash", "")) or [None, session.state["crc32c"]]
-            self.answer(200, session.finish(wanted[1], int(self.order.get("misreport", False))))
+            self.answer(200, session.finish(wanted[1], self.misreport))
         else:
             persisted = session.persisted
             self.answer(308, headers={"Range": f"bytes=0-{persisted - 1}"} if persisted else {})
@@ -472,6 +478,10 @@ ROUTES = (
 class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
+
+    def handle_error(self, *arguments):
+        if not isinstance(sys.exception(), ConnectionError):  # a client that was killed is no fault
+            super().handle_error(*arguments)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from conformance.languages import ROOT, build, skip
 from processes import Process
+from streams import until
 
 BUCKET = "models"
 FAKE_GCS_SERVER = "github.com/fsouza/fake-gcs-server@v1.56.1"
@@ -92,9 +93,12 @@ class FakeGcsServer(GcsServer):
         self.ask("POST", "/storage/v1/b?project=tests", {"name": BUCKET})
 
     def _wait(self):
-        while "server started at" not in self.process.error():
-            pass
         self.port = self.free
+        until(self._is_there)
+
+    def _is_there(self):
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
 
 def make(binary):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from podium_server.blobs.base import Usage
 from podium_server.blobs.errors import NoSuchBlob, StoreUnavailable
 from podium_server.blobs.gcs_bucket import GcsBucket
-from podium_server.blobs.gcs_partial import GcsPartial, resumed
+from podium_server.blobs.gcs_partial import GcsPartial, Place, resumed
 from podium_server.blobs.gcs_reader import GcsReader, Ranges
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,8 @@ class GcsStore:
     def begin(self, digest: str, size: int, resume: str = "") -> GcsPartial:  # noqa: ARG002 - other stores must know the size
         """See BlobStore.begin."""
         final = self._name(digest)
-        return resumed(self._bucket, self._ranges, final, f"{self._prefix}partial/{digest.removeprefix('sha256:')}.", resume)
+        stem = f"{self._prefix}partial/{digest.removeprefix('sha256:')}."
+        return resumed(Place(self._bucket, self._ranges, final, stem), resume)
 
     def open(self, digest: str, offset: int = 0) -> GcsReader:
         """See BlobStore.open."""
@@ -56,7 +57,7 @@ class GcsStore:
         stored = self._bucket.stat(self._name(digest))
         if stored is None:
             raise self._missing(digest)
-        self._bucket.delete(stored)
+        self._bucket.delete(stored.name, stored.generation)
 
     def list(self) -> Iterator[str]:
         """See BlobStore.list."""

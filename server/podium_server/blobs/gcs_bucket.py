@@ -161,13 +161,13 @@ class GcsBucket:
             self.check()
         return made
 
-    def delete(self, stored: Stored, *, patience: float | None = None) -> None:
-        """Deletes that generation of an object, if it is there."""
-        blob = self._bucket.blob(stored.name)
+    def delete(self, name: str, generation: int | None = None, *, patience: float | None = None) -> None:
+        """Deletes an object, if it is there and has that generation."""
+        blob = self._bucket.blob(name)
 
         def once() -> None:
             with suppress(exceptions.NotFound, exceptions.PreconditionFailed):
-                blob.delete(if_generation_match=stored.generation, retry=None, timeout=TIMEOUT)
+                blob.delete(if_generation_match=generation, retry=None, timeout=TIMEOUT)
 
         self.call(once, patience=patience)
 

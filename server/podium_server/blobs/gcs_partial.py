@@ -29,27 +29,53 @@ MOST_BYTES = 8 << 20  # of what was appended and not sent yet: then `append` sen
 PLACINGS = 8
 BLOCK_BYTES = 1 << 20
 
-# What earlier writers left, and the session with the name of its object.
-_RESUME = re.compile(r"([0-9a-f]{16})?(?: ([0-9a-f]{16}) (https?://\S+))?")
+# What earlier writers left, and behind it what that was made of; then the session, with the name of its object.
+_RESUME = re.compile(r"((?:[0-9a-f]{16},?)*)(?: ([0-9a-f]{16}) (https?://\S+))?")
 _GONE = "another writer has thrown away what this upload went on from"
 
 
-class GcsPartial:
-    """See Partial. `stem` begins the names of its objects; `left` is what earlier writers left, and supersedes others."""
+class Place:
+    """Where one blob is going to be, as `final`; the objects that it comes from have names that begin with `stem`."""
 
-    def __init__(
-        self,
-        bucket: GcsBucket,
-        ranges: Ranges,
-        final: str,
-        stem: str,
-        left: Stored | None = None,
-        superseded: tuple[Stored, ...] = (),
-    ) -> None:
-        self._bucket = bucket
-        self._ranges = ranges
-        self._final = final
-        self._stem = stem
+    def __init__(self, bucket: GcsBucket, ranges: Ranges, final: str, stem: str) -> None:
+        self.bucket = bucket
+        self.ranges = ranges
+        self.final = final
+        self.stem = stem
+
+    def put(self, make: Callable[[int], Stored | None], crc32c: str) -> int:
+        """Makes the blob in place of what is there: an object may be a damaged one, and nothing that can be asked of it tells.
+
+        It is made where there is none, or of the generation that was seen: no writer replaces what it does not know of.
+        """
+        generation = 0
+        for _ in range(PLACINGS):
+            try:
+                made = make(generation)
+            except PreconditionFailed:
+                there = self.bucket.stat(self.final)
+                generation = there.generation if there else 0
+                continue
+            if made is None:
+                raise PartialLost(_GONE)
+            if made.crc32c != crc32c:
+                self.bucket.delete(made.name, made.generation)
+                raise StoreUnavailable("Cloud Storage has not kept the bytes as they were sent: send them again")
+            return made.size
+        raise StoreUnavailable("many writers replace this blob at once: try again later")
+
+    def throw_away(self, *names: str) -> None:
+        """Deletes parts that are of no use any more."""
+        for name in names:
+            with tolerating():
+                self.bucket.delete(name, patience=0)
+
+
+class GcsPartial:
+    """See Partial. `left` is what earlier writers left, in place of the objects that it was made of."""
+
+    def __init__(self, place: Place, left: Stored | None = None, superseded: tuple[str, ...] = ()) -> None:
+        self._place = place
         self._left = left
         self._superseded = superseded
         self._token = secrets.token_hex(8)
@@ -61,14 +87,13 @@ class GcsPartial:
         self._sending = threading.Lock()
         self._failure: StoreError | None = None
         self._is_open = True
-        self._syncs = 0
         self.durable = self._progress()
 
     def earlier(self) -> Iterator[bytes]:
         """See Partial.earlier."""
         if self._left is None:
             return
-        reader = self._ranges.open(self._left.name, 0)
+        reader = self._place.ranges.open(self._left.name, 0)
         if reader is None:
             raise PartialLost(_GONE)
         crc = 0
@@ -87,25 +112,24 @@ class GcsPartial:
         self._crcs = [google_crc32c.extend(crc, piece) for crc in self._crcs]
         self._pieces.add(piece)
         if self._pieces.size >= MOST_BYTES:
-            self._send()
+            self.sync()
 
     def sync(self) -> Durable:
         """See Partial.sync."""
-        self._send()
-        self._syncs += 1
-        if self._syncs > 1:  # by now it is written down where to go on from
-            self._throw_away(*self._superseded)
-            self._superseded = ()
+        with self._sending, self._noting():
+            if count := self._pieces.size // STEP_BYTES * STEP_BYTES:
+                self._started().send(self._pieces, count)
         return self.durable
 
     def finish(self) -> int:
         """See Partial.finish."""
+        bucket, final = self._place.bucket, self._place.final
         with self._sending, self._noting():
             if self._left is None and self._session is None:
                 data = b"".join(self._pieces.first(self._pieces.size))
-                return self._place(lambda generation: self._bucket.put(self._final, data, generation))
+                return self._place.put(lambda generation: bucket.put(final, data, generation), _text(self._crcs[0]))
             parts = self._parts()
-            return self._place(lambda generation: self._bucket.compose(parts, self._final, generation))
+            return self._place.put(lambda generation: bucket.compose(parts, final, generation), _text(self._crcs[0]))
 
     def close(self) -> None:
         """See Partial.close."""
@@ -113,24 +137,19 @@ class GcsPartial:
         self._pieces = Pieces()
 
     def discard(self) -> None:
-        """See Partial.discard. What cannot be thrown away now is logged, and left."""
+        """See Partial.discard."""
         if not self._is_open:
             return
         self.close()
         if self._session is not None and self._made is None:
-            with self._tolerating():
+            with tolerating():
                 self._session.cancel()
-        self._throw_away(*self._superseded, *filter(None, (self._left, self._made)))
-
-    def _send(self) -> None:
-        """Persists what there is, as far as the steps go."""
-        with self._sending, self._noting():
-            if count := self._pieces.size // STEP_BYTES * STEP_BYTES:
-                self._started().send(self._pieces, count)
+        self._place.throw_away(*self._superseded, *(part.name for part in (self._left, self._made) if part))
 
     def _started(self) -> Session:
         if self._session is None:
-            self._session = Session(self._bucket, self._bucket.start_upload(self._stem + self._token))
+            bucket = self._place.bucket
+            self._session = Session(bucket, bucket.start_upload(self._place.stem + self._token))
         return self._session
 
     def _parts(self) -> list[Stored]:
@@ -140,31 +159,10 @@ class GcsPartial:
             crc32c = _text(self._crcs[-1])
             self._made = self._started().finish(self._pieces, crc32c)
             if self._made.crc32c != crc32c:
-                self._throw_away(self._made)
+                self._place.throw_away(self._made.name)
                 raise SessionLost("the bytes have not reached Cloud Storage as they were sent")
             parts.append(self._made)
         return parts
-
-    def _place(self, make: Callable[[int], Stored | None]) -> int:
-        """Makes the blob in place of what is there: an object may be a damaged one, and nothing that can be asked of it tells.
-
-        It is made where there is none, or of the generation that was seen, so no writer replaces what it does not know of.
-        """
-        generation = 0
-        for _ in range(PLACINGS):
-            try:
-                made = make(generation)
-            except PreconditionFailed:
-                there = self._bucket.stat(self._final)
-                generation = there.generation if there else 0
-                continue
-            if made is None:
-                raise PartialLost(_GONE)
-            if made.crc32c != _text(self._crcs[0]):
-                self._bucket.delete(made)
-                raise StoreUnavailable("Cloud Storage has not kept the bytes as they were sent: send them again")
-            return made.size
-        raise StoreUnavailable("many writers replace this blob at once: try again later")
 
     @contextmanager
     def _noting(self) -> Iterator[None]:
@@ -186,39 +184,39 @@ class GcsPartial:
     def _progress(self) -> Durable:
         offset, resume = 0, ""
         if self._left is not None:
-            offset, resume = self._left.size, self._left.name.removeprefix(self._stem)
+            offset = self._left.size
+            resume = ",".join(name.removeprefix(self._place.stem) for name in (self._left.name, *self._superseded))
         if self._session is not None:
             offset, resume = offset + self._session.offset, f"{resume} {self._token} {self._session.uri}"
         return Durable(offset, resume)
 
-    def _throw_away(self, *objects: Stored) -> None:
-        for stored in objects:
-            with self._tolerating():
-                self._bucket.delete(stored, patience=0)
 
-    @contextmanager
-    def _tolerating(self) -> Iterator[None]:
-        try:
-            yield
-        except StoreError as error:
-            log.warning("a part of an upload is left in the bucket, at %s…: %s", self._stem, error)
-
-
-def resumed(bucket: GcsBucket, ranges: Ranges, final: str, stem: str, resume: str) -> GcsPartial:
+def resumed(place: Place, resume: str) -> GcsPartial:
     """Goes on from an earlier partial; a new one where there is nothing to go on from."""
     match = _RESUME.fullmatch(resume)
-    left, token, uri = match.groups("") if match else ("", "", "")
+    tokens, token, uri = match.groups("") if match else ("", "", "")
+    left, *superseded = [place.stem + name for name in tokens.split(",")] if tokens else [""]
+    place.throw_away(*superseded)  # it was written down how to go on without
     if uri:
         with suppress(SessionLost):  # it may be an object already, and the session forgotten
-            Session(bucket, uri).seal()
-    names = [stem + part for part in (left, token) if part]
-    found = tuple(part for part in map(bucket.stat, names) if part is not None)
-    if left and (not found or found[0].name != names[0]):  # the rest is of no use without its beginning
-        return GcsPartial(bucket, ranges, final, stem, superseded=found)
+            Session(place.bucket, uri).seal()
+    names = [name for name in (left, uri and place.stem + token) if name]
+    found = [part for part in map(place.bucket.stat, names) if part is not None]
+    if left and (not found or found[0].name != left):  # the rest is of no use without its beginning
+        place.throw_away(*(part.name for part in found))
+        found = []
     if len(found) < 2:
-        return GcsPartial(bucket, ranges, final, stem, found[0] if found else None)
-    joined = bucket.compose(found, stem + secrets.token_hex(8), 0)
-    return GcsPartial(bucket, ranges, final, stem, joined, found)
+        return GcsPartial(place, found[0] if found else None)
+    return GcsPartial(place, place.bucket.compose(found, place.stem + secrets.token_hex(8), 0), tuple(names))
+
+
+@contextmanager
+def tolerating() -> Iterator[None]:
+    """What cannot be thrown away now is left to the bucket's lifecycle rules: nobody waits for it."""
+    try:
+        yield
+    except StoreError as error:
+        log.warning("a part of an upload is left in the bucket: %s", error)
 
 
 def _number(crc32c: str) -> int:
