@@ -31,11 +31,8 @@ class Partial(Protocol):
     durable: Durable
     """As `begin` found it, then as the last `sync` left it."""
 
-    def earlier(self) -> Iterator[bytes] | None:
-        """The bytes before `durable.offset` as `begin` found it, to be read to the end before the first `append`.
-
-        None where the store cannot read them back (an upload session of an object store): then the finished blob is to be read.
-        """
+    def earlier(self) -> Iterator[bytes]:
+        """The bytes before `durable.offset` as `begin` found it, to be read to the end before the first `append`."""
 
     def append(self, data: bytes | memoryview) -> None:
         """Adds bytes at the end, any number of them. Stores that write in steps (256 KiB for some) keep the rest for the next."""
