@@ -232,8 +232,8 @@ class Handler(BaseHTTPRequestHandler):
         self.query = {name: values[0] for name, values in parse_qs(parts.query).items()}
         self.left = int(self.headers.get("Content-Length", 0))
         self.taken = 0
-        self.status = None
-        self.order = {} if parts.path.startswith("/control/") else self.next_order()
+        self.is_noted = parts.path.startswith("/control/")
+        self.order = {} if self.is_noted else self.next_order()
         try:
             try:
                 time.sleep(self.order.get("delay", 0))
@@ -246,13 +246,15 @@ class Handler(BaseHTTPRequestHandler):
                 self.answer(refusal.status, error, refusal.headers)
         except (Cut, ConnectionError):
             self.close_connection = True
-        self.note(parts.path)
+            self.note(None)
 
     do_GET = do_POST = do_PUT = do_DELETE = serve  # noqa: N815 - as http.server wants them
 
-    def note(self, path):
-        if not path.startswith("/control/"):
-            self.requests.append([self.command, self.path, self.status, self.taken])
+    def note(self, status):
+        """Counts the request, once, and before its answer goes out."""
+        if not self.is_noted:
+            self.requests.append([self.command, self.path, status, self.taken])
+        self.is_noted = True
 
     def next_order(self):
         with self.store.lock:
@@ -302,10 +304,10 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self, status, body=None, headers=None, file=None, start=0, length=0):
         """Answers with JSON, or with a part of a file."""
         content = b"" if body is None else json.dumps(body).encode()
-        self.status = status
         cut = self.order.get("cut_answer", sys.maxsize)
         if not cut:
             raise Cut
+        self.note(status)
         self.send_response(status)
         self.send_header("Content-Length", str(length if file else len(content)))
         for name, value in (headers or {}).items():
