@@ -131,6 +131,7 @@ def test_of_many_writers_each_has_a_session_and_none_leaves_anything(store, gcs)
     partial.discard()
     assert gcs.names() == [name_of(digest_of(data))]
     assert sent_bytes(gcs) == len(data), "no byte was sent twice"
+    assert gcs.requests("GET", f"/b/{BUCKET}?") == [], "the library asks for nothing by itself"
     assert get(store, digest_of(data)) == data
 
 
