@@ -14,6 +14,7 @@ import postgres
 import pytest
 from databases import database_of
 from following import HEARTBEAT, FaultyRelay, name_of, push
+from gcs_servers import FakeGcsServer, StrictFake
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from google.rpc.status_pb2 import Status
 from podium.v1.registry_service_pb2_grpc import RegistryServiceStub
@@ -155,6 +156,30 @@ def _fill(server: RunningServer, name: str, folder: Path) -> None:
 def stub(server: RunningServer) -> RegistryServiceStub:
     """The generated client of the file's server."""
     return server.stub
+
+
+@pytest.fixture(scope="session")
+def strict_gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StrictFake]:
+    """The strict fake of Cloud Storage, for all tests that order no faults; they use prefixes of their own."""
+    fake = StrictFake(tmp_path_factory.mktemp("gcs"))
+    yield fake
+    fake.kill()
+
+
+@pytest.fixture(scope="session")
+def fake_gcs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeGcsServer]:
+    """fsouza's fake-gcs-server, for all tests; they use prefixes of their own."""
+    fake = FakeGcsServer(tmp_path_factory.mktemp("fake-gcs-server"))
+    yield fake
+    fake.kill()
+
+
+@pytest.fixture
+def gcs(tmp_path: Path) -> Iterator[StrictFake]:
+    """A strict fake of this test alone."""
+    fake = StrictFake(tmp_path / "gcs")
+    yield fake
+    fake.kill()
 
 
 class Refusal:

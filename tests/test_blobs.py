@@ -5,20 +5,32 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from disks import SmallDisk
+from gcs_servers import BUCKET
 from podium_server.blobs import open_store
 from podium_server.blobs.base import BlobStore, Durable, Partial
 from podium_server.blobs.errors import NoSuchBlob, PartialLost, StoreError, StoreFull, StoreUnavailable, UnsupportedStore
 
 MIB = 1 << 20
+STEP = 256 << 10  # of stores that write in steps, the largest
+FAKES = {"gcs": "strict_gcs", "fake-gcs-server": "fake_gcs_server"}
 
 
-@pytest.fixture(params=["file"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> BlobStore:
-    return open_store({"file": f"file://{tmp_path}/blobs"}[request.param])
+@pytest.fixture(params=["file", *FAKES])
+def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BlobStore:
+    if request.param == "file":
+        return open_store(f"file://{tmp_path}/blobs")
+    for name, value in request.getfixturevalue(FAKES[request.param]).environment.items():
+        monkeypatch.setenv(name, value)
+    return open_store(f"gs://{BUCKET}/{tmp_path.name}")
+
+
+# fake-gcs-server would not show it: it goes on with a cancelled session, and overwrites or deletes whatever the generation is.
+only_strict = pytest.mark.parametrize("store", ["file", "gcs"], indirect=True)
 
 
 def digest_of(data: bytes) -> str:
@@ -56,9 +68,7 @@ def gone_on(store: BlobStore, data: bytes, durable: Durable) -> Partial:
     """The upload of `begun` by another writer, its earlier bytes read."""
     partial = store.begin(digest_of(data), len(data), durable.resume)
     assert partial.durable.offset == durable.offset
-    earlier = partial.earlier()
-    assert earlier is not None
-    assert b"".join(earlier) == data[: durable.offset]
+    assert b"".join(partial.earlier()) == data[: durable.offset]
     return partial
 
 
@@ -78,7 +88,7 @@ def test_reads_are_exact_until_the_end(store: BlobStore) -> None:
 
 
 def test_nothing_can_be_read_before_it_is_finished(store: BlobStore) -> None:
-    data = b"unfinished"
+    data = b"unfinished" + bytes(STEP - 10)
     partial, _ = begun(store, data, len(data))
     for ask in (store.open, store.size, store.delete):
         with pytest.raises(NoSuchBlob):
@@ -92,39 +102,39 @@ def test_nothing_can_be_read_before_it_is_finished(store: BlobStore) -> None:
 
 def test_what_is_durable_is_where_the_next_writer_goes_on(store: BlobStore) -> None:
     data = os.urandom(2 * MIB + 5)
-    first, durable = begun(store, data, MIB + 3)
+    first, durable = begun(store, data, MIB + STEP)
     first.append(b"not made durable")
     first.close()
     second = gone_on(store, data, durable)
-    second.append(data[MIB + 3 :])
+    second.append(data[MIB + STEP :])
     second.finish()
     second.discard()
     assert get(store, digest_of(data)) == data
 
 
 def test_what_was_not_durable_is_no_part_of_the_blob(store: BlobStore) -> None:
-    data = b"0123456789"
-    first, durable = begun(store, data, 5)
+    data = os.urandom(STEP + 5)
+    first, durable = begun(store, data, STEP)
     first.append(b"not made durable, and longer than the rest")
     first.close()
     second = gone_on(store, data, durable)
-    second.append(data[5:])
-    assert second.finish() == 10
+    second.append(data[STEP:])
+    assert second.finish() == STEP + 5
     second.discard()
     assert get(store, digest_of(data)) == data
 
 
 def test_a_resumed_upload_can_be_resumed_again(store: BlobStore) -> None:
-    data = os.urandom(300)
-    partial, durable = begun(store, data, 100)
+    data = os.urandom(3 * STEP)
+    partial, durable = begun(store, data, STEP)
     partial.close()
     partial = gone_on(store, data, durable)
-    partial.append(data[100:200])
+    partial.append(data[STEP : 2 * STEP])
     durable = partial.sync()
-    assert durable.offset == 200
+    assert durable.offset == 2 * STEP
     partial.close()
     partial = gone_on(store, data, durable)
-    partial.append(data[200:])
+    partial.append(data[2 * STEP :])
     partial.finish()
     partial.discard()
     assert get(store, digest_of(data)) == data
@@ -137,31 +147,34 @@ def test_an_upload_of_which_nothing_is_left_starts_over(store: BlobStore, resume
     partial.discard()
 
 
+@only_strict
 def test_what_was_thrown_away_is_gone(store: BlobStore) -> None:
-    data = b"0123456789"
-    partial, durable = begun(store, data, 5)
+    data = bytes(STEP)
+    partial, durable = begun(store, data, STEP)
     partial.discard()
-    again = store.begin(digest_of(data), 10, durable.resume)
+    again = store.begin(digest_of(data), STEP, durable.resume)
     assert again.durable.offset == 0
     again.discard()
     assert list(store.list()) == []
 
 
 def test_letting_go_twice_does_nothing(store: BlobStore) -> None:
-    partial, _ = begun(store, b"0123456789", 5)
+    partial, _ = begun(store, bytes(STEP), STEP)
     partial.close()
     partial.close()
-    partial, _ = begun(store, b"0123456789", 5)
+    partial, _ = begun(store, bytes(STEP), STEP)
     partial.discard()
     partial.close()
 
 
+@only_strict
 def test_a_writer_that_wakes_up_changes_nothing_of_its_successor(store: BlobStore) -> None:
     data = os.urandom(2 * MIB)
     first, durable = begun(store, data, MIB)
     second = gone_on(store, data, durable)
-    first.append(b"!" * MIB)
-    first.sync()
+    with suppress(PartialLost):
+        first.append(b"!" * MIB)
+        first.sync()
     second.append(data[MIB:])
     second.sync()
     with pytest.raises(PartialLost):
@@ -177,15 +190,17 @@ def test_a_writer_that_wakes_up_may_finish_before_its_successor_has_gone_on(stor
     first, durable = begun(store, data, MIB)
     second = store.begin(digest_of(data), len(data), durable.resume)
     first.append(data[MIB:])
-    first.finish()
+    finished = False
+    with suppress(StoreError):  # a store may see to that as soon as its successor begins
+        first.finish()
+        finished = True
     first.discard()
-    earlier = second.earlier()
-    assert earlier is not None
-    assert b"".join(earlier) == data[:MIB]
-    assert get(store, digest_of(data)) == data
+    assert b"".join(second.earlier()) == data[:MIB]
+    assert not finished or get(store, digest_of(data)) == data
     second.append(b"!" * MIB)
     second.discard()
-    assert get(store, digest_of(data)) == data
+    assert list(store.list()) == [digest_of(data)] * finished
+    assert not finished or get(store, digest_of(data)) == data
 
 
 def test_a_takeover_that_is_broken_off_leaves_what_it_would_have_gone_on_from(store: BlobStore) -> None:
@@ -193,9 +208,8 @@ def test_a_takeover_that_is_broken_off_leaves_what_it_would_have_gone_on_from(st
     first, durable = begun(store, data, 2 * MIB)
     second = store.begin(digest_of(data), len(data), durable.resume)
     earlier = second.earlier()
-    assert earlier is not None
     next(earlier)
-    assert second.sync() == durable
+    assert second.sync().offset == durable.offset
     second.close()
     first.close()
     third = gone_on(store, data, durable)
@@ -225,7 +239,9 @@ def test_a_blob_that_could_not_be_recorded_costs_no_bytes(store: BlobStore) -> N
     first.append(data[MIB:])
     first.finish()
     first.close()
-    second = gone_on(store, data, durable)
+    second = store.begin(digest_of(data), len(data), durable.resume)
+    assert second.durable.offset >= durable.offset
+    assert b"".join(second.earlier()) == data[: second.durable.offset]
     second.append(b"!" * 100)
     second.sync()
     assert get(store, digest_of(data)) == data, "a finished blob never changes"
@@ -271,7 +287,10 @@ def test_only_a_digest_names_a_blob(store: BlobStore, digest: str) -> None:
             ask(digest)
 
 
-@pytest.mark.parametrize("url", ["", "/data", "file:data", "file://host/data", "s3://bucket/prefix", "gs://bucket/prefix"])
+@pytest.mark.parametrize(
+    "url",
+    ["", "/data", "file:data", "file://host/data", "s3://bucket/prefix", "gs://", "gs:///x", "gs://Bucket", "gs://bucket/x?y"],
+)
 def test_a_url_of_no_store_is_refused_in_one_line(url: str) -> None:
     with pytest.raises(UnsupportedStore) as refusal:
         open_store(url)

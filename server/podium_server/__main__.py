@@ -90,8 +90,7 @@ async def serve(settings: Settings) -> None:
     view = View(database.read(lambda: load(database)), feed, read)
     ledger = Ledger(database, view)
     tailer = Tailer(database, view, ledger)
-    url = (settings.data / "blobs").resolve().as_uri()
-    store = open_store(url)
+    store = open_store(settings.blobs)
     lifecycles = database.read(lambda: Lifecycles(database))
     references = References(lifecycles)
     resolve = Resolve(view, lifecycles, read)
@@ -107,7 +106,7 @@ async def serve(settings: Settings) -> None:
         Aliases(database, ledger, references),
         Events(database),
         Watch(view, feed, settings.heartbeat_seconds, reads, read),
-        Info(database, view, lifecycles, store, url.partition(":")[0]),
+        Info(database, view, lifecycles, store, settings.blobs.partition(":")[0]),
     )
     server = grpc.aio.server(options=OPTIONS)
     add_service(server, Handlers(database, view, reads), nouns)
@@ -167,6 +166,8 @@ def main(arguments: list[str] | None = None) -> None:
         level=settings.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     logging.getLogger("peewee").setLevel(logging.WARNING)  # it would log every statement
+    for name in ("google", "urllib3"):  # they would log the URIs of upload sessions, with which anyone can write
+        logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("grpc._cython.cygrpc").addFilter(_is_ours)
     # The writer and the event loop take turns: Python's default of 5 ms would be most of a mutation's time.
     sys.setswitchinterval(SWITCH_SECONDS)

@@ -21,7 +21,7 @@ class BlobWriter:
         self._size = size
         self._left = left
         self._partial: Partial | None = None
-        self._earlier: Iterator[bytes] | None = iter(())
+        self._earlier: Iterator[bytes] = iter(())
 
     @property
     def durable(self) -> Durable:
@@ -41,7 +41,7 @@ class BlobWriter:
     def reread(self) -> bool:
         """Hashes some of the earlier bytes, not all at once, so that the lease can be kept. Whether there may be more."""
         before = self.checksums.size
-        for block in islice(self._earlier or (), _REREAD_BLOCKS):
+        for block in islice(self._earlier, _REREAD_BLOCKS):
             self.checksums.update(memoryview(block))
         return self.checksums.size - before >= _REREAD_BLOCKS * BLOCK_BYTES
 
@@ -62,17 +62,13 @@ class BlobWriter:
         assert self._partial is not None
         if received != self._size:
             raise ContentMismatch(f"more than the declared {self._size} bytes", expected=self._size, actual=received)
-        if self._earlier is not None:
-            self._check()
-            return self._partial.finish()
-        stored_size = self._partial.finish()
-        self.checksums = _read(self._store, self._digest)
-        try:
-            self._check()
-        except ContentMismatch:
-            self._store.delete(self._digest)
-            raise
-        return stored_size
+        if self.checksums.digest != self._digest:
+            raise ContentMismatch(
+                f"the bytes have the digest {self.checksums.digest}",
+                expected=self._digest,
+                actual=self.checksums.digest,
+            )
+        return self._partial.finish()
 
     def close(self) -> None:
         """Lets go, and keeps what can be made durable."""
@@ -92,22 +88,3 @@ class BlobWriter:
 
     def _begin(self, resume: str) -> Partial:
         return self._store.begin(self._digest, self._size, resume)
-
-    def _check(self) -> None:
-        if self.checksums.digest != self._digest:
-            raise ContentMismatch(
-                f"the bytes have the digest {self.checksums.digest}",
-                expected=self._digest,
-                actual=self.checksums.digest,
-            )
-
-
-def _read(store: BlobStore, digest: str) -> Checksums:
-    checksums = Checksums()
-    reader = store.open(digest)
-    try:
-        while block := reader.read(BLOCK_BYTES):
-            checksums.update(memoryview(block))
-    finally:
-        reader.close()
-    return checksums

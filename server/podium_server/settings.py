@@ -14,6 +14,7 @@ class Settings:
 
     data: Path
     database: str
+    blobs: str
     listen: str
     insecure: bool = False
     log_level: str = "info"
@@ -30,6 +31,7 @@ class Settings:
         parser.add_argument(
             "--database", metavar="URL", help="sqlite:///PATH, or postgresql://… (default: registry.db in the folder)"
         )
+        parser.add_argument("--blobs", metavar="URL", help="file:///DIR, or gs://BUCKET/PREFIX (default: blobs in the folder)")
         where = parser.add_mutually_exclusive_group()
         where.add_argument("--listen", default="127.0.0.1:7070", metavar="HOST:PORT", help="a loopback address")
         where.add_argument("--insecure-listen", metavar="HOST:PORT", help="any address, open to all who reach it")
@@ -40,6 +42,7 @@ class Settings:
         settings = cls(
             given.data,
             given.database or (given.data / "registry.db").absolute().as_uri().replace("file:", "sqlite:", 1),
+            given.blobs or (given.data / "blobs").resolve().as_uri(),
             given.insecure_listen or given.listen,
             bool(given.insecure_listen),
             given.log_level,

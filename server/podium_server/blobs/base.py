@@ -23,7 +23,7 @@ class Usage(NamedTuple):
 
 
 class Partial(Protocol):
-    """A blob that is being written, by one writer, in order.
+    """A blob that is being written, by one writer, in order. PartialLost from any method once another has gone on from it.
 
     No two partials share what they write to: not even one whose writer was thought dead and wakes up can change another's bytes.
     """
@@ -31,11 +31,8 @@ class Partial(Protocol):
     durable: Durable
     """As `begin` found it, then as the last `sync` left it."""
 
-    def earlier(self) -> Iterator[bytes] | None:
-        """The bytes before `durable.offset` as `begin` found it, to be read to the end before the first `append`.
-
-        None where the store cannot read them back (an upload session of an object store): then the finished blob is to be read.
-        """
+    def earlier(self) -> Iterator[bytes]:
+        """The bytes before `durable.offset` as `begin` found it, to be read to the end before the first `append`."""
 
     def append(self, data: bytes | memoryview) -> None:
         """Adds bytes at the end, any number of them. Stores that write in steps (256 KiB for some) keep the rest for the next."""
@@ -46,8 +43,8 @@ class Partial(Protocol):
     def finish(self) -> int:
         """Makes the blob durable under its digest, in place of any that is there; how many bytes it takes in the store.
 
-        PartialLost if another writer has gone on from this partial. Until `discard`, a `begin` may still go on from it, so that
-        nothing is lost if the caller cannot record the blob.
+        PartialLost if another writer has gone on from this partial: no later than here. Until `discard`, a `begin` may still go on
+        from what was durable before, so that nothing is lost if the caller cannot record the blob.
         """
 
     def close(self) -> None:
@@ -73,7 +70,8 @@ class BlobStore(Protocol):
     def begin(self, digest: str, size: int, resume: str = "") -> Partial:
         """Begins a blob of a given size, or goes on from a partial's `durable.resume`.
 
-        If nothing is left of that partial, the new one is at offset 0: its `durable` tells.
+        If nothing is left of that partial, the new one is at offset 0: its `durable` tells. A store that persists what is sent
+        may also have more than was written down, if its writer crashed in between, or less, if it lost the rest.
         """
 
     def open(self, digest: str, offset: int = 0) -> Reader:

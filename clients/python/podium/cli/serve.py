@@ -7,6 +7,10 @@ from podium.cli.session import Session, pass_session
 
 @click.command
 @click.option("--data", metavar="DIR", default="./podium-data", show_default=True, help="Where everything is kept.")
+@click.option(
+    "--database", metavar="URL", help="Keeps all but the blobs elsewhere: postgresql://USER@HOST/NAME, or sqlite:///PATH."
+)
+@click.option("--blobs", metavar="URL", help="Keeps the blobs elsewhere: gs://BUCKET/PREFIX, or file:///DIR.")
 @click.option("--listen", metavar="HOST:PORT", help="A loopback address; port 0 takes a free one.  [127.0.0.1:7070]")
 @click.option("--insecure-listen", metavar="HOST:PORT", help="Any address: whoever reaches it may do everything.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="How much stderr tells.  [info]")
