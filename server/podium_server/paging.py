@@ -54,13 +54,13 @@ class Page:
             sound = content[:8] == self._of and self._token(key) == token
         except (binascii.Error, ValueError, TypeError, RecursionError):
             sound = False
-        if not sound or [type(value) for value in key] != self._types or not all(map(_in_range, key)):
+        if not sound or [type(value) for value in key] != self._types or not all(map(_can_be, key)):
             raise InvalidArgument("this is not a page token of this request", field="page_token")
         return key
 
 
-def _in_range(value: Any) -> bool:
-    return not isinstance(value, int) or 0 <= value < 2**63
+def _can_be(value: Any) -> bool:
+    return 0 <= value < 2**63 if isinstance(value, int) else "\0" not in value  # no text of PostgreSQL has that
 
 
 def _fingerprint(request: Message) -> bytes:

@@ -35,7 +35,7 @@ def open_database(url: str) -> Database:
     elif scheme == "sqlite" and place.startswith("/"):
         database = SqliteDatabase(Path(unquote(place)))
     else:
-        raise StorageUnavailable(f"{scheme}: is no database: use sqlite:///PATH with an absolute path, or postgresql://…")
+        raise StorageUnavailable("--database is not sqlite:///PATH with an absolute path, or postgresql://USER@HOST/NAME")
     rows.database.initialize(database)
     try:
         with database.migrating():

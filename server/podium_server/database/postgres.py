@@ -5,12 +5,12 @@ whether a commit was done that nobody answered is found by asking again with the
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache, partial
 from typing import TypeVar, cast
 
 import psycopg
-from peewee import InterfaceError, PostgresqlDatabase
+from peewee import InterfaceError, OperationalError, PostgresqlDatabase
 from peewee import __exception_wrapper__ as translated  # type: ignore[attr-defined]
 from playhouse.pool import PooledPostgresqlDatabase
 from psycopg.conninfo import conninfo_to_dict
@@ -36,8 +36,10 @@ _OPTIONS = {
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,
     "application_name": "podium",
-    "options": "-c lock_timeout=20s -c statement_timeout=60s -c idle_in_transaction_session_timeout=30s",
 }
+_TIMEOUTS = "-c lock_timeout=20s -c statement_timeout=60s -c idle_in_transaction_session_timeout=30s"
+# A writer that stands still in the middle of a transaction holds all others up: a healthy one is idle for milliseconds.
+_WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL idle_in_transaction_session_timeout = '5s'"
 _SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 # The clock is read after the lock was waited for: what is outside of the WITH comes later.
 _TAKE_HEAD = (
@@ -58,7 +60,9 @@ class PostgresDatabase(PooledPostgresqlDatabase):  # type: ignore[misc]  # Peewe
         except psycopg.Error:  # whose text may have the password
             raise StorageUnavailable("the URL of the database is none that libpq reads: postgresql://USER@HOST:PORT/NAME") from None
         self.place = f"postgresql://{told.get('host', '')}:{told.get('port', 5432)}/{told.get('dbname', '')}"
-        super().__init__(url, max_connections=CONNECTIONS, prefer_psycopg3=True, **_OPTIONS)
+        ours = {name: value for name, value in _OPTIONS.items() if name not in told}
+        options = f"{_TIMEOUTS} {told.get('options') or ''}"
+        super().__init__(url, max_connections=CONNECTIONS, prefer_psycopg3=True, options=options, **ours)
         self.description = "postgresql"
 
     def _set_server_version(self, connection: psycopg.Connection) -> None:
@@ -137,7 +141,7 @@ class PostgresConnection:
 
     def take_head(self) -> Head:
         """See Connection.take_head."""
-        self._begin("BEGIN")
+        self._begin(_WRITE)
         row = self.one(_TAKE_HEAD)
         assert row is not None
         return Head(*row)
@@ -146,9 +150,12 @@ class PostgresConnection:
         """See Connection.read."""
         self._begin(_SNAPSHOT)
         try:
-            return question()
-        finally:
+            answer = question()
+            self.run("COMMIT")  # a rollback would make the driver forget its prepared statements
+        except BaseException:
             self.rollback()
+            raise
+        return answer
 
     def commit(self, *, news: bool) -> None:
         """See Connection.commit."""
@@ -159,8 +166,10 @@ class PostgresConnection:
     def rollback(self) -> None:
         """See Connection.rollback."""
         if self._raw is not None and self._raw.info.transaction_status != TransactionStatus.IDLE:
-            with suppress(psycopg.Error):  # then the server does it by itself
+            try:
                 self._raw.execute("ROLLBACK")
+            except psycopg.Error:
+                self._raw.close()  # and the server does it by itself
 
     def close(self) -> None:
         """See Connection.close."""
@@ -169,9 +178,10 @@ class PostgresConnection:
 
     def _begin(self, how: str) -> None:
         """Begins a transaction, on another connection if this one turns out to be gone."""
+        self.live()
         try:
-            self.live().execute(how)
-        except psycopg.OperationalError:
+            self.run(how)
+        except OperationalError:
             if not self._opened.closed:
                 raise
             self.live()
