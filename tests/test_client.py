@@ -24,6 +24,7 @@ from podium.transport import default_actor, parse_address
 from podium.v1.artifacts_pb2 import DownloadArtifactRequest
 from podium.v1.models_pb2 import VersionStrategy
 from relay import Relay
+from streams import until
 
 MIB = 1 << 20
 
@@ -482,6 +483,8 @@ def test_ctrl_c_ends_a_push_at_once_and_the_next_one_goes_on(server, model, tmp_
     assert error.splitlines()[-1] == "KeyboardInterrupt"
     release.set()
     relay.close()
+    # As long as the server has not noticed, each attempt is refused, and may have sent something in vain.
+    until(lambda: not server.database.run("SELECT digest FROM upload WHERE lease <> ''"))
     with podium.connect(server.address) as registry:
         assert registry.push(model, tmp_path / "big").uploaded_bytes < 40 * MIB
 
