@@ -140,6 +140,18 @@ def refused_name(server: RunningServer, name: str) -> bool:
     return False
 
 
+def test_what_the_url_says_counts(start_server, database):
+    """And a schema of one's own keeps two registries apart in one database."""
+    for schema in ("one", "other"):
+        database.run(f"CREATE SCHEMA {schema}", database="registry")
+    url = database.url("registry") + "?application_name=ours&options=-csearch_path%3D"
+    one, other = (start_server("--database", url + schema) for schema in ("one", "other"))
+    one.stub.CreateModel(request_of("CreateModel", name="m"))
+    assert [model.name for model in one.stub.ListModels(request_of("ListModels")).models] == ["m"]
+    assert not other.stub.ListModels(request_of("ListModels")).models
+    assert database.run("SELECT 1 FROM pg_stat_activity WHERE application_name = 'ours'")
+
+
 def test_a_description_says_which_database_it_is(replicas):
     info = replicas[0].stub.GetServerInfo(request_of("GetServerInfo"))
     assert info.database.startswith("postgresql 1")
