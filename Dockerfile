@@ -23,4 +23,4 @@ VOLUME /data
 EXPOSE 7070
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=15s CMD ["podium", "status"]
-CMD ["podium", "serve", "--data", "/data", "--insecure-listen", "0.0.0.0:7070"]
+CMD ["podium", "serve", "--data", "/data", "--insecure", "--listen", "0.0.0.0:7070"]

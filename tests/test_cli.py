@@ -475,7 +475,7 @@ def test_serve_says_when_it_is_ready_and_stops_when_told(podium: Terminal) -> No
 def test_serve_refuses_what_others_could_reach(podium: Terminal) -> None:
     refused = subprocess.run([PODIUM, "serve", "--listen", "0.0.0.0:0"], capture_output=True, text=True, check=False)
     assert refused.returncode == 2
-    assert "--insecure-listen" in refused.stderr.splitlines()[-1]
+    assert "--insecure" in refused.stderr.splitlines()[-1]
 
 
 def test_serve_without_the_server_extra_is_one_line(podium: Terminal) -> None:

@@ -158,7 +158,7 @@ def test_the_image_runs_as_nobody_special_and_keeps_its_data_in_a_volume() -> No
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", only("USER").text)  # numbers: Kubernetes checks them for runAsNonRoot
     assert names.index("USER") > max(index for index, name in enumerate(names) if name in {"RUN", "COPY"})
     everywhere = f"0.0.0.0:{only('EXPOSE').text}"
-    assert only("CMD").words == ["podium", "serve", "--data", only("VOLUME").text, "--insecure-listen", everywhere]
+    assert only("CMD").words == ["podium", "serve", "--data", only("VOLUME").text, "--insecure", "--listen", everywhere]
 
 
 def test_the_readme_publishes_the_image_on_loopback_only() -> None:

@@ -1,5 +1,6 @@
 """Servers over one PostgreSQL database, which is restarted, cut off, and not there."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -113,8 +114,9 @@ def test_a_server_that_is_killed_holds_nobody_up(replicas):
     ],
 )
 def test_a_database_that_is_none_is_said_in_one_line_without_its_password(tmp_path, url, says):
-    command = [sys.executable, "-m", "podium_server", "--data", tmp_path, "--listen", "127.0.0.1:0", "--database", url]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    command = [sys.executable, "-m", "podium_server", "--data", tmp_path, "--listen", "127.0.0.1:0"]
+    environment = {**os.environ, "PODIUM_SERVE_DATABASE": url}
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False, env=environment)
     assert ended.returncode == 1
     assert ended.stderr.startswith(f"podium serve: {says}")
     assert "secret" not in ended.stderr

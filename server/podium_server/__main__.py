@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from typing import TypeVar
 
+import click
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -35,7 +36,7 @@ from podium_server.registration import Registration
 from podium_server.resolve import Resolve
 from podium_server.rows import Reader
 from podium_server.service import SERVICE, add_service
-from podium_server.settings import Settings
+from podium_server.settings import Settings, options
 from podium_server.stages import Stages
 from podium_server.tailer import Tailer
 from podium_server.versions import Versions
@@ -105,7 +106,7 @@ async def serve(settings: Settings) -> None:
         Stages(ledger, lifecycles, references),
         Aliases(database, ledger, references),
         Events(database),
-        Watch(view, feed, settings.heartbeat_seconds, reads, read),
+        Watch(view, feed, settings.heartbeat, reads, read),
         Info(database, view, lifecycles, store, settings.blobs.partition(":")[0]),
     )
     server = grpc.aio.server(options=OPTIONS)
@@ -115,10 +116,10 @@ async def serve(settings: Settings) -> None:
     await server.start()
     print(f"podium {version('podium')} serving {settings.listen.rpartition(':')[0]}:{port}  data {settings.data}", flush=True)
     await stopping.wait()
-    log.info("stopping: calls under way have %g s", settings.grace_seconds)
+    log.info("stopping: calls under way have %g s", settings.grace)
     await healthy.enter_graceful_shutdown()
     feed.close()
-    await server.stop(settings.grace_seconds)
+    await server.stop(settings.grace)
     await artifacts.close()
     tailer.close()
     await ledger.close()
@@ -158,10 +159,9 @@ def _is_ours(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith(("ExecuteBatchError raised in core", "Invalid encoding"))
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Serves a registry; `arguments` as on the command line."""
+def run(settings: Settings) -> None:
+    """Serves a registry until the process is told to end."""
     keep_buffers()
-    settings = Settings.parse(arguments)
     logging.basicConfig(
         level=settings.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
@@ -177,6 +177,13 @@ def main(arguments: list[str] | None = None) -> None:
         raise SystemExit(f"podium serve: {error.filename}: {error.strerror}") from None
     except (PodiumError, StoreError) as error:
         raise SystemExit(f"podium serve: {error}") from None
+
+
+@click.command("podium serve", params=options())
+@click.pass_context
+def main(context: click.Context, /, **_given: object) -> None:
+    """Serves a registry."""
+    run(Settings.of(context))
 
 
 if __name__ == "__main__":

@@ -1,69 +1,141 @@
-"""The settings of a server: one frozen dataclass, read from the command line."""
+"""The settings of a server, from a file, the environment and the command line: what comes later in this list wins.
 
-import argparse
+click lays them over one another, for it reads the command line anyway: the file is its map of defaults. Nothing of the server
+is imported here, so that `podium serve --help` needs no extra.
+"""
+
 import ipaddress
-from dataclasses import dataclass
+import json
+import math
+import os
+import re
+import tomllib
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
-from podium_server.errors import InvalidArgument
+import click
+from click.core import ParameterSource
+
+_ENVIRONMENT = "PODIUM_SERVE_"
+_PASSWORD = re.compile(r"(?<=://)(?P<user>[^/@:]*):[^/]*@|(?P<key>password=)[^&\s]+", re.IGNORECASE)
+_SOURCES = {
+    ParameterSource.COMMANDLINE: "command line",
+    ParameterSource.ENVIRONMENT: "environment",
+    ParameterSource.DEFAULT_MAP: "file",
+}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Where a server keeps its data and where it listens."""
+    """Where a server keeps its data, where it listens, and how it behaves. See `options` for each."""
 
     data: Path
     database: str
     blobs: str
     listen: str
-    insecure: bool = False
-    log_level: str = "info"
-    grace_seconds: float = 30.0
-    heartbeat_seconds: float = 10.0
+    insecure: bool
+    log_level: str
+    grace: float
+    heartbeat: float
 
     @classmethod
-    def parse(cls, arguments: list[str] | None = None) -> "Settings":
-        """Reads the command line; exits with a usage line if it is not right."""
-        parser = argparse.ArgumentParser(
-            prog="podium serve", usage=argparse.SUPPRESS, description="Serves the registry kept in a folder."
-        )
-        parser.add_argument("--data", type=Path, default=Path("podium-data"), metavar="DIR", help="the folder")
-        parser.add_argument(
-            "--database", metavar="URL", help="sqlite:///PATH, or postgresql://… (default: registry.db in the folder)"
-        )
-        parser.add_argument("--blobs", metavar="URL", help="file:///DIR, or gs://BUCKET/PREFIX (default: blobs in the folder)")
-        where = parser.add_mutually_exclusive_group()
-        where.add_argument("--listen", default="127.0.0.1:7070", metavar="HOST:PORT", help="a loopback address")
-        where.add_argument("--insecure-listen", metavar="HOST:PORT", help="any address, open to all who reach it")
-        parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
-        parser.add_argument("--grace", type=float, default=30.0, metavar="SECONDS", help="for transfers at the end")
-        parser.add_argument("--heartbeat", type=float, default=10.0, metavar="SECONDS", help="the longest silence of a watch")
-        given = parser.parse_args(arguments)
-        settings = cls(
-            given.data,
-            given.database or (given.data / "registry.db").absolute().as_uri().replace("file:", "sqlite:", 1),
-            given.blobs or (given.data / "blobs").resolve().as_uri(),
-            given.insecure_listen or given.listen,
-            bool(given.insecure_listen),
-            given.log_level,
-            given.grace,
-            given.heartbeat,
-        )
-        try:
-            settings.check()
-        except InvalidArgument as error:
-            parser.error(error.message)
+    def of(cls, context: click.Context) -> "Settings":
+        """What was given for `options`, checked: click.UsageError says in a line what is wrong. Ends here for --print-settings."""
+        _refuse_unknown((name for name in os.environ if name.startswith(_ENVIRONMENT)), map(_variable, _names()))
+        given = {name: context.params[name] for name in _names() - {"config"}}
+        data: Path = given["data"].absolute()
+        given["database"] = given["database"] or data.joinpath("registry.db").as_uri().replace("file:", "sqlite:", 1)
+        given["blobs"] = given["blobs"] or data.joinpath("blobs").as_uri()
+        settings = cls(**given)
+        settings._check(context)
+        if context.params["print_settings"]:
+            settings._print(context)
+            context.exit()
         return settings
 
-    def check(self) -> None:
-        """Refuses what cannot be, and an address that others can reach without having been asked to."""
+    def _check(self, context: click.Context) -> None:
         host, _, port = self.listen.rpartition(":")
         if not host or not port.isdigit() or int(port) > 65535:
-            raise InvalidArgument(f"{self.listen!r} is not HOST:PORT")
-        if not 0.01 <= self.heartbeat_seconds <= 3600:
-            raise InvalidArgument("--heartbeat is from 0.01 to 3600 seconds")
+            raise click.UsageError(f"{self.listen!r} is not HOST:PORT")
         if not self.insecure and not _is_loopback(host.strip("[]")):
-            raise InvalidArgument(f"{host} can be reached by others and there is no access control yet: use --insecure-listen")
+            raise click.UsageError(f"{host} can be reached by others and there is no access control yet: add --insecure")
+        if math.isnan(self.grace + self.heartbeat):  # which is in any range
+            raise click.UsageError("--grace and --heartbeat are numbers of seconds")
+        for name in ("database", "blobs"):
+            if context.get_parameter_source(name) == ParameterSource.COMMANDLINE and _PASSWORD.search(getattr(self, name)):
+                raise click.UsageError(f"all users of this machine see a password in --{name}: use {_variable(name)}, or --config")
+
+    def _print(self, context: click.Context) -> None:
+        """As a file of settings, but for passwords, with where each is from."""
+        lines = {name: f"{name} = {json.dumps(_shown(value))}" for name, value in asdict(self).items()}
+        width = max(map(len, lines.values()))
+        for name, line in lines.items():
+            source = context.get_parameter_source(name)
+            click.echo(f"{line:<{width}}  # {_SOURCES.get(source, 'default') if source else 'default'}")
+
+
+def options() -> list[click.Parameter]:
+    """The options of `podium serve`: each is a variable of the environment and a key of the file too."""
+    return [
+        click.Option(
+            ["--config"],
+            metavar="FILE",
+            type=click.Path(dir_okay=False),
+            is_eager=True,
+            callback=_read_file,
+            envvar=_variable("config"),
+            help="Reads settings from this TOML file; their names are those of the options, with _ for -.",
+        ),
+        _option("data", "Where everything is kept.", metavar="DIR", type=click.Path(path_type=Path), default="podium-data"),
+        _option("database", "Keeps all but the blobs elsewhere: postgresql://USER@HOST/NAME, or sqlite:///PATH.", metavar="URL"),
+        _option("blobs", "Keeps the blobs elsewhere: gs://BUCKET/PREFIX, or file:///DIR.", metavar="URL"),
+        _option("listen", "A loopback address; port 0 takes a free one.", metavar="HOST:PORT", default="127.0.0.1:7070"),
+        _option("insecure", "Listens on any address: whoever reaches it may do everything.", is_flag=True, default=False),
+        _option("log-level", "How much stderr tells.", type=click.Choice(["debug", "info", "warning", "error"]), default="info"),
+        _option("grace", "How long transfers may go on at the end.", metavar="SECONDS", type=click.FloatRange(0, 3600), default=30),
+        _option("heartbeat", "The longest silence of a watch.", metavar="SECONDS", type=click.FloatRange(0.01, 3600), default=10),
+        click.Option(["--print-settings"], is_flag=True, help="Prints what all this comes to, with where each is from, and ends."),
+    ]
+
+
+def _option(name: str, text: str, **attributes: Any) -> click.Option:
+    return click.Option([f"--{name}"], envvar=_variable(name), help=text, show_default="default" in attributes, **attributes)
+
+
+def _variable(name: str) -> str:
+    return _ENVIRONMENT + name.replace("-", "_").upper()
+
+
+def _names() -> set[str]:
+    return {"config", *(field.name for field in fields(Settings))}
+
+
+def _read_file(context: click.Context, _option: click.Parameter, path: str | None) -> None:
+    """Makes what the file says the defaults of the other options."""
+    if path is None:
+        return
+    try:
+        given = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise click.UsageError(f"cannot read {path}: {error.strerror if isinstance(error, OSError) else error}") from None
+    _refuse_unknown(given, _names() - {"config"}, f"{path}: ")
+    context.default_map = given
+
+
+def _refuse_unknown(given: Iterable[str], known: Iterable[str], where: str = "") -> None:
+    """What is misspelled would be left out without a word."""
+    known = sorted(known)
+    for name in given:
+        if name not in known:
+            raise click.UsageError(f"{where}there is no setting {name}: there are {', '.join(known)}")
+
+
+def _shown(value: object) -> object:
+    if isinstance(value, str):
+        return _PASSWORD.sub(lambda found: f"{found['key']}***" if found["key"] else f"{found['user']}:***@", value)
+    return str(value) if isinstance(value, Path) else value
 
 
 def _is_loopback(host: str) -> bool:
