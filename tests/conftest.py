@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import podium
@@ -35,15 +36,23 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 class RunningServer:
     """A server process over a folder. It can be killed, stopped and started again; `address` changes with each start."""
 
-    def __init__(self, data: Path, *options: str, environment: dict[str, str] | None = None) -> None:
+    def __init__(self, data: Path, *options: str, environment: dict[str, str] | None = None, wait: bool = True) -> None:
         self.data = data
         self.options = options
         self.environment = environment or {}
         self.database = database_of(data)
-        self.start()
+        self.channel: grpc.Channel | None = None
+        self.launch()
+        if wait:
+            self.await_ready()
 
     def start(self) -> None:
         """Starts the process and waits until it says that it is ready."""
+        self.launch()
+        self.await_ready()
+
+    def launch(self) -> None:
+        """Starts the process."""
         command = [
             sys.executable,
             "-m",
@@ -60,6 +69,9 @@ class RunningServer:
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=self.log, text=True, env={**os.environ, **self.environment}
         )
+
+    def await_ready(self) -> None:
+        """Waits until the process says that it is ready."""
         assert self.process.stdout is not None
         ready, _, _ = select.select([self.process.stdout], [], [], READY_SECONDS)
         line = self.process.stdout.readline() if ready else ""
@@ -85,9 +97,14 @@ class RunningServer:
         self.end(signal.SIGTERM)
 
     def end(self, number: int) -> None:
-        self.channel.close()
+        if self.channel:
+            self.channel.close()
         self.process.send_signal(number)
         self.process.wait(60)
+        self.close()
+
+    def close(self) -> None:
+        """Closes what a process that has ended wrote to."""
         assert self.process.stdout is not None
         self.process.stdout.close()
         self.log.close()
@@ -110,8 +127,8 @@ def start_server(tmp_path: Path) -> Iterator[Callable[..., RunningServer]]:
     """Starts servers of this test alone: `start_server(*options)`, over `tmp_path / "data"` unless `data` says otherwise."""
     running: list[RunningServer] = []
 
-    def start(*options: str, data: Path = tmp_path / "data", environment: dict[str, str] | None = None) -> RunningServer:
-        running.append(RunningServer(data, *options, environment=environment))
+    def start(*options: str, data: Path = tmp_path / "data", **how: Any) -> RunningServer:
+        running.append(RunningServer(data, *options, **how))
         return running[-1]
 
     yield start

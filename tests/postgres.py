@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,22 @@ class PostgresServer:
         self.process.send_signal(number)
         self.process.wait(START_SECONDS)
         self._log.close()
+
+    def pause(self) -> None:
+        """Lets it stand still with all its connections, as a machine does that hangs."""
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Lets it go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: int) -> None:
+        """To the first process before those that it has begun: it begins no more meanwhile."""
+        self.process.send_signal(number)
+        main = self.process.pid
+        for child in Path(f"/proc/{main}/task/{main}/children").read_text().split():
+            with suppress(ProcessLookupError):
+                os.kill(int(child), number)
 
     def close(self) -> None:
         """Ends it, and removes all of it."""

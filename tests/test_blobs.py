@@ -11,9 +11,17 @@ from pathlib import Path
 import pytest
 from disks import SmallDisk
 from gcs_servers import BUCKET
-from podium_server.blobs import open_store
+from podium_server.blobs import check_owner, open_store
 from podium_server.blobs.base import BlobStore, Durable, Partial
-from podium_server.blobs.errors import NoSuchBlob, PartialLost, StoreError, StoreFull, StoreUnavailable, UnsupportedStore
+from podium_server.blobs.errors import (
+    NoSuchBlob,
+    PartialLost,
+    StoreError,
+    StoreFull,
+    StoreOfAnother,
+    StoreUnavailable,
+    UnsupportedStore,
+)
 from podium_server.blobs.local import LocalStore
 
 MIB = 1 << 20
@@ -58,6 +66,16 @@ def get(store: BlobStore, digest: str, offset: int = 0) -> bytes:
         return b"".join(iter(lambda: reader.read(MIB), b""))
     finally:
         reader.close()
+
+
+def test_a_store_belongs_to_the_first_registry_that_uses_it(store: BlobStore) -> None:
+    assert store.owner("one") == "one"
+    assert store.owner("one") == "one"
+    assert store.owner("other") == "one"
+    check_owner(store, "one")
+    with pytest.raises(StoreOfAnother, match="of another registry, one"):
+        check_owner(store, "other")
+    assert list(store.list()) == []
 
 
 def begun(store: BlobStore, data: bytes, sent: int) -> tuple[Partial, Durable]:
@@ -364,7 +382,7 @@ def test_only_the_file_of_a_writer_that_lives_is_copied(local: BlobStore, folder
 
 KILLED = """
 import os, sys
-from podium_server.blobs import open_store
+from podium_server.blobs import check_owner, open_store
 partial = open_store(sys.argv[1]).begin(sys.argv[2], 2 << 20)
 partial.append(bytes(1 << 20))
 print(partial.sync().resume, flush=True)

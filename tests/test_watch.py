@@ -28,6 +28,7 @@ from podium.v1.models_pb2 import UpdateModelRequest
 from podium.v1.stages_pb2 import TransitionStageRequest
 from podium.v1.watch_pb2 import WatchFilter, WatchRequest, WatchResponse
 from podium_server.database import open_database
+from podium_server.dependencies import Dependency
 from podium_server.feed import Feed
 from podium_server.view import View, load
 from podium_server.watch import Watch
@@ -385,7 +386,7 @@ class TestLateAndSlow:
             set_alias(server.stub, "ahead", "champion", 2)
             request = WatchRequest(filters=[WatchFilter(model="ahead")], position=start)
             revisions = []
-            async for message in parsed(Watch(view, feed, 0.05, pool, read).Watch(request, None)):
+            async for message in parsed(Watch(view, feed, 0.05, pool, read, Dependency("database")).Watch(request, None)):
                 revisions += [event.revision for event in message.events]
                 if message.position and not message.events:  # a heartbeat: there is no more to say
                     break

@@ -8,19 +8,24 @@ import socket
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 from importlib.metadata import version
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import click
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_reflection.v1alpha import reflection
 
 from podium_server.aliases import Aliases
 from podium_server.artifacts import Artifacts
-from podium_server.blobs import open_store
-from podium_server.blobs.errors import StoreError
-from podium_server.database import open_database
+from podium_server.blobs import check_owner, open_store
+from podium_server.blobs.base import BlobStore
+from podium_server.blobs.errors import StoreError, StoreUnavailable
+from podium_server.database import Database, open_database
+from podium_server.dependencies import Dependency, Probe
 from podium_server.errors import PodiumError
 from podium_server.events import Events
 from podium_server.feed import Feed
@@ -38,9 +43,10 @@ from podium_server.rows import Reader
 from podium_server.service import SERVICE, add_service
 from podium_server.settings import Settings, options
 from podium_server.stages import Stages
+from podium_server.standby import open_patiently
 from podium_server.tailer import Tailer
 from podium_server.versions import Versions
-from podium_server.view import View, load
+from podium_server.view import Snapshot, View, load
 from podium_server.watch import Watch
 
 log = logging.getLogger("podium_server")
@@ -49,6 +55,8 @@ T = TypeVar("T")
 
 READ_THREADS = 8
 TRANSFER_THREADS = 8
+END_SECONDS = 5.0  # for commits under way when all calls have ended
+HEALTH_NAMES = ("", SERVICE.full_name, "database", "blobs")
 SWITCH_SECONDS = 0.001
 
 OPTIONS = (
@@ -73,6 +81,15 @@ OPTIONS = (
 )
 
 
+class Opened(NamedTuple):
+    """What is there before the server begins to serve."""
+
+    database: Database
+    snapshot: Snapshot
+    lifecycles: Lifecycles
+    store: BlobStore
+
+
 async def serve(settings: Settings) -> None:
     """Serves until SIGTERM or SIGINT, then lets transfers finish within the grace."""
     stopping = asyncio.Event()
@@ -81,18 +98,41 @@ async def serve(settings: Settings) -> None:
     _check_free(settings.listen)
     _allow_connections()
     settings.data.mkdir(parents=True, exist_ok=True)
+    if settings.database.startswith("postgresql:") or settings.blobs.startswith("gs:"):  # which others operate
+        found = await open_patiently(partial(_open, settings), settings.listen, OPTIONS, HEALTH_NAMES, stopping)
+    else:
+        found = _open(settings), settings.listen
+    if found is not None:
+        await _serve(settings, *found, stopping)
+
+
+def _open(settings: Settings) -> Opened:
     database = open_database(settings.database)
+    snapshot = database.read(lambda: load(database))
+    lifecycles = database.read(lambda: Lifecycles(database))
+    store = open_store(settings.blobs)
+    with suppress(StoreUnavailable):  # it may come later, as it may go
+        check_owner(store, snapshot.registry)
+    return Opened(database, snapshot, lifecycles, store)
+
+
+async def _serve(settings: Settings, opened: Opened, address: str, stopping: asyncio.Event) -> None:
+    database, snapshot, lifecycles, store = opened
+    log.info("database %s, %s", database.description, database.place)
+    loop = asyncio.get_running_loop()
     reads = ThreadPoolExecutor(READ_THREADS, "read")
+    dependencies = Dependency("database"), Dependency("blobs")
+    standing, blobs_standing = dependencies
 
     async def read(question: Callable[[Reader], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(reads, lambda: database.read(lambda: question(database)))
+        standing.check()
+        return await loop.run_in_executor(reads, lambda: database.read(lambda: question(database)))
 
     feed = Feed()
-    view = View(database.read(lambda: load(database)), feed, read)
-    ledger = Ledger(database, view)
-    tailer = Tailer(database, view, ledger)
-    store = open_store(settings.blobs)
-    lifecycles = database.read(lambda: Lifecycles(database))
+    view = View(snapshot, feed, read)
+    ledger = Ledger(database, standing, view)
+    tailer = Tailer(database, standing, view, ledger)
+    probe = Probe(blobs_standing, lambda: check_owner(store, view.registry))
     references = References(lifecycles)
     resolve = Resolve(view, lifecycles, read)
     transfers = ThreadPoolExecutor(TRANSFER_THREADS, "transfer")
@@ -106,24 +146,37 @@ async def serve(settings: Settings) -> None:
         Stages(ledger, lifecycles, references),
         Aliases(database, ledger, references),
         Events(database),
-        Watch(view, feed, settings.heartbeat, reads, read),
+        Watch(view, feed, settings.heartbeat, reads, read, standing),
         Info(database, view, lifecycles, store, settings.blobs.partition(":")[0]),
     )
     server = grpc.aio.server(options=OPTIONS)
-    add_service(server, Handlers(database, view, reads), nouns)
+    add_service(server, Handlers(view, read), nouns)
     healthy = await _add_companions(server)
-    port = server.add_insecure_port(settings.listen)
+    telling = [loop.create_task(one.watch(healthy.set)) for one in dependencies]
+    port = server.add_insecure_port(address)
     await server.start()
-    print(f"podium {version('podium')} serving {settings.listen.rpartition(':')[0]}:{port}  data {settings.data}", flush=True)
+    print(f"podium {version('podium')} serving {address.rpartition(':')[0]}:{port}  data {settings.data}", flush=True)
     await stopping.wait()
     log.info("stopping: calls under way have %g s", settings.grace)
+    for task in telling:
+        task.cancel()
     await healthy.enter_graceful_shutdown()
     feed.close()
     await server.stop(settings.grace)
-    await artifacts.close()
-    tailer.close()
-    await ledger.close()
+    ending = loop.create_task(_end(artifacts, tailer, ledger, probe))
+    done, _ = await asyncio.wait([ending], timeout=END_SECONDS)
+    if not done:
+        log.error("the database does not answer: what waits for it is given up")
+        database.abandon()
+    await ending
     database.close_all()
+
+
+async def _end(artifacts: Artifacts, tailer: Tailer, ledger: Ledger, probe: Probe) -> None:
+    await artifacts.close()
+    await asyncio.to_thread(tailer.close)
+    await ledger.close()
+    probe.close()
 
 
 async def _add_companions(server: grpc.aio.Server) -> health.aio.HealthServicer:
@@ -132,7 +185,7 @@ async def _add_companions(server: grpc.aio.Server) -> health.aio.HealthServicer:
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
     reflection.enable_server_reflection((SERVICE.full_name, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
     for name in ("", SERVICE.full_name):
-        await healthy.set(name, health_pb2.HealthCheckResponse.SERVING)
+        await healthy.set(name, HealthCheckResponse.SERVING)
     return healthy
 
 

@@ -8,6 +8,11 @@ def shown(text: str) -> str:
     return repr(text if len(text) <= 80 else text[:77] + "...")
 
 
+def one_line(error: Exception) -> str:
+    """What a foreign error says: of several lines the first, which is what is wrong."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 class PodiumError(Exception):
     """An answer that is an error. `field` names the bad field of the request; metadata is for machines (ErrorInfo.metadata)."""
 

@@ -4,13 +4,11 @@ Handlers are wrapped once, when they are registered, and not by a grpc intercept
 each call, and does not see malformed messages, which grpcio answers with UNKNOWN and the exception's text.
 """
 
-import asyncio
 import inspect
 import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from concurrent.futures import Executor
 from contextlib import aclosing
 from typing import Any, TypeAlias
 
@@ -23,10 +21,11 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
 from podium_server.blobs.errors import PartialLost, StoreError, StoreFull
-from podium_server.database import Database, storage_error
-from podium_server.errors import InvalidArgument, PodiumError, StorageFull, StorageUnavailable, UploadBusy
+from podium_server.database import storage_error
+from podium_server.errors import InvalidArgument, PodiumError, StorageFull, StorageUnavailable, UploadBusy, one_line
 from podium_server.ledger import Caller
 from podium_server.limits import MAX_ACTOR_BYTES, byte_length
+from podium_server.rows import Reader
 from podium_server.view import View
 
 log = logging.getLogger(__name__)
@@ -44,10 +43,9 @@ MAX_DETAIL_BYTES = 2_100  # a URI
 class Handlers:
     """Makes grpc's method handlers from the methods of the noun modules."""
 
-    def __init__(self, database: Database, view: View, pool: Executor) -> None:
-        self._database = database
+    def __init__(self, view: View, read: Callable[[Callable[[Reader], bytes]], Awaitable[bytes]]) -> None:
         self._view = view
-        self._pool = pool
+        self._read = read
 
     def wrap(self, method: MethodDescriptor, implementation: Callable[..., Any]) -> Handler:
         """The handler of one RPC. Plain functions are reads and run on the pool, within one read transaction."""
@@ -62,14 +60,9 @@ class Handlers:
             implementation = self._on_pool(implementation)
         return grpc.unary_unary_rpc_method_handler(self._unary(method.name, implementation, request))
 
-    def _on_pool(self, read: Callable[..., Message]) -> Callable[..., Awaitable[bytes]]:
-        loop = asyncio.get_running_loop()
-
+    def _on_pool(self, answer: Callable[..., Message]) -> Callable[..., Awaitable[bytes]]:
         async def run(request: Message, caller: Caller) -> bytes:
-            def answer() -> bytes:
-                return self._database.read(lambda: read(request, caller)).SerializeToString()
-
-            return await loop.run_in_executor(self._pool, answer)
+            return await self._read(lambda _reader: answer(request, caller).SerializeToString())
 
         return run
 
@@ -84,7 +77,7 @@ class Handlers:
                     await self._view.reach(request.at_least)  # type: ignore[attr-defined]
                 reply = await implementation(request, _caller(name, context))
             except Exception as error:
-                await _refuse(name, context, error)
+                await refuse(name, context, error)
                 raise AssertionError from error  # abort has raised
             log.debug("%s ok %.1f ms", name, (time.monotonic() - started) * 1000)
             return reply
@@ -96,7 +89,7 @@ class Handlers:
             try:
                 reply = await implementation(messages, _caller(name, context))
             except Exception as error:
-                await _refuse(name, context, error)
+                await refuse(name, context, error)
                 raise AssertionError from error
             log.debug("%s ok", name)
             return reply.SerializeToString()
@@ -114,7 +107,7 @@ class Handlers:
                     async for frame in frames:
                         yield frame
             except Exception as error:  # noqa: BLE001  # becomes a status, or INTERNAL and a trace in the log
-                await _refuse(name, context, error)
+                await refuse(name, context, error)
 
         return call
 
@@ -136,10 +129,11 @@ def _caller(method: str, context: Context) -> Caller:
     return Caller(actor, context.peer(), method)
 
 
-async def _refuse(name: str, context: Context, error: Exception) -> None:
+async def refuse(name: str, context: Context, error: Exception) -> None:
     """Ends the call with the error's status."""
     if storage := storage_error(error) or _store_error(error):
-        log.error("%s: %s", name, error)
+        if storage is not error:
+            log.error("%s: %s", name, one_line(error))
         error = storage
     if not isinstance(error, PodiumError):
         error_id = uuid.uuid4().hex

@@ -1,6 +1,5 @@
 """GetServerInfo: what this server is."""
 
-import time
 from importlib.metadata import version
 
 from podium.v1 import server_pb2 as pb
@@ -36,7 +35,7 @@ class Info:
             version=version("podium"),
             registry_uid=row[0],
             position=str(self._view.position),
-            time=timestamp(time.time_ns() // 1000),
+            time=timestamp(self._database.now()),
             database=self._database.description,
             blobs=self._scheme,
             model_count=row[1],

@@ -17,8 +17,9 @@ from typing import Any, NamedTuple, TypeVar, cast
 from google.protobuf.message import Message
 
 from podium_server import tables
-from podium_server.database import Connection, Database, Row, storage_error
-from podium_server.errors import InvalidArgument, Overloaded, RequestIdReused, StorageUnavailable
+from podium_server.database import Connection, Database, Head, Row, check_registry, storage_error
+from podium_server.dependencies import Dependency
+from podium_server.errors import InvalidArgument, Overloaded, RequestIdReused, StorageUnavailable, one_line
 from podium_server.history import Event, Revision, read_since
 from podium_server.limits import MAX_REQUEST_ID_BYTES
 from podium_server.positions import Position
@@ -113,8 +114,9 @@ class Ledger:
     `committing` is true while this process has a commit under way that the view is about to get.
     """
 
-    def __init__(self, database: Database, view: View) -> None:
+    def __init__(self, database: Database, standing: Dependency, view: View) -> None:
         self._database = database
+        self._standing = standing
         self._view = view
         self._loop = asyncio.get_running_loop()
         self._queue: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
@@ -150,6 +152,7 @@ class Ledger:
     ) -> asyncio.Future[Any]:
         if self._closed:
             raise StorageUnavailable("the server is stopping: try again")
+        self._standing.check()
         if self._queue.qsize() >= MAX_WAITING:
             raise Overloaded("too many changes wait to be committed: try again later", retry_after_seconds=1)
         future: asyncio.Future[Any] = self._loop.create_future()
@@ -159,22 +162,32 @@ class Ledger:
     def _run(self) -> None:
         connection = self._database.connect_writer()
         while (group := self._take()) is not None:
-            self.committing = True
-            posted = self._view.posted
-            revisions: list[Revision] | Snapshot
             try:
-                revisions, outcomes = _Group(connection, posted).commit(group)
+                outcomes = self._commit(connection, group)
             except Exception as error:  # whatever it was, those who wait are told and the writer goes on
                 told = storage_error(error)
-                log.error("%d changes were not committed: %s", len(group), error, exc_info=not told)  # noqa: TRY400
-                revisions, outcomes = [], [told or error] * len(group)
-            if isinstance(revisions, Snapshot):
-                self._view.replace(posted, revisions)
-            else:
-                self._view.post(posted, revisions)
+                log.error("%d changes were not committed: %s", len(group), one_line(error), exc_info=not told)  # noqa: TRY400
+                outcomes = [told or error] * len(group)
             self.committing = False
             self._loop.call_soon_threadsafe(_answer, group, outcomes)
         connection.close()
+
+    def _commit(self, connection: Connection, group: list[_Work]) -> list[Any]:
+        """Commits a group and tells the view: the outcomes."""
+        try:
+            head = connection.take_head()
+            check_registry(head.registry, self._view.registry)
+            self.committing = True  # not before: while another writer is waited for, the tailer goes on
+            posted = self._view.posted
+            news, outcomes = _Group(connection, posted, head).run(group)
+        except BaseException:
+            connection.rollback()
+            raise
+        if isinstance(news, Snapshot):
+            self._view.replace(posted, news)
+        else:
+            self._view.post(posted, news)
+        return outcomes
 
     def _take(self) -> list[_Work] | None:
         work = self._queue.get()
@@ -203,29 +216,25 @@ def _answer(group: list[_Work], outcomes: list[Any]) -> None:
 class _Group:
     """One transaction for all the work that waited."""
 
-    def __init__(self, connection: Connection, posted: Position) -> None:
+    def __init__(self, connection: Connection, posted: Position, head: Head) -> None:
         self._connection = connection
         self._posted = posted
         self._revisions: list[Revision] = []
+        self._head = Position(head.revision, head.nonce)
+        self._clock = head.clock
+        self._now = max(head.time, head.clock)
 
-    def commit(self, group: list[_Work]) -> tuple[list[Revision] | Snapshot, list[Any]]:
+    def run(self, group: list[_Work]) -> tuple[list[Revision] | Snapshot, list[Any]]:
         """Runs and commits the work: what the view does not know yet (all of it, if history was cut) and the outcomes."""
-        try:
-            revision, nonce, before, self._clock = self._connection.take_head()
-            self._head = Position(revision, nonce)
-            self._now = max(before, self._clock)
-            # Revisions of other processes; what they did is before what this group does.
-            earlier = [] if self._head == self._posted else read_since(self._connection, self._posted)
-            outcomes = [self._run(work) for work in group]
-            if self._revisions:
-                self._connection.run("UPDATE head SET revision = ?, nonce = ?, time = ?", *self._head, self._now)
-            if self._head.revision % FORGET_EVERY < len(self._revisions):
-                self._forget_requests()
-            news = load(self._connection) if earlier is None else earlier + self._revisions
-            self._connection.commit(news=bool(self._revisions))
-        except BaseException:
-            self._connection.rollback()
-            raise
+        # Revisions of other processes; what they did is before what this group does.
+        earlier = [] if self._head == self._posted else read_since(self._connection, self._posted)
+        outcomes = [self._run(work) for work in group]
+        if self._revisions:
+            self._connection.run("UPDATE head SET revision = ?, nonce = ?, time = ?", *self._head, self._now)
+        if self._head.revision % FORGET_EVERY < len(self._revisions):
+            self._forget_requests()
+        news = load(self._connection) if earlier is None else earlier + self._revisions
+        self._connection.commit(news=bool(self._revisions))
         return news, outcomes
 
     def _run(self, work: _Work) -> Any:

@@ -3,21 +3,24 @@
 import logging
 import threading
 
-from podium_server.database import Connection, Database, storage_error
+from podium_server.database import Connection, Database, check_registry, storage_error
+from podium_server.dependencies import Dependency
 from podium_server.history import Revision, read_since
 from podium_server.ledger import Ledger
+from podium_server.positions import Position
 from podium_server.view import Snapshot, View, load
 
 log = logging.getLogger(__name__)
 
-AGAIN_SECONDS = 1.0
+AGAIN_SECONDS = 0.2
 
 
 class Tailer:
     """A thread that runs until `close`."""
 
-    def __init__(self, database: Database, view: View, ledger: Ledger) -> None:
+    def __init__(self, database: Database, standing: Dependency, view: View, ledger: Ledger) -> None:
         self._database = database
+        self._standing = standing
         self._view = view
         self._ledger = ledger
         self._stop = threading.Event()
@@ -33,20 +36,27 @@ class Tailer:
         tail = self._database.tail()
         while not self._stop.is_set():
             try:
-                # What this process is committing the ledger itself hands over.
-                if tail.wait() and not self._ledger.committing and self._is_caught_up(tail.connection):
+                with self._standing.asking():
+                    # What this process is committing the ledger itself hands over.
+                    head = self._read_head(tail.connection) if tail.wait() and not self._ledger.committing else None
+                if head and self._is_caught_up(tail.connection, head):
                     tail.caught_up()
             except Exception as error:
-                log.warning(
-                    "what others commit cannot be read, and is asked for again: %s", error, exc_info=not storage_error(error)
-                )
+                known = storage_error(error)  # of which the standing tells
+                level = logging.DEBUG if known else logging.ERROR
+                log.log(level, "what others commit cannot be read, and is asked for again: %s", error, exc_info=not known)
                 self._stop.wait(AGAIN_SECONDS)
         tail.connection.close()
 
-    def _is_caught_up(self, connection: Connection) -> bool:
+    def _read_head(self, connection: Connection) -> Position:
+        registry, *place = connection.one("SELECT registry_uid, revision, nonce FROM head") or ("", 0, b"")
+        check_registry(registry, self._view.registry)
+        return Position(*place)
+
+    def _is_caught_up(self, connection: Connection, head: Position) -> bool:
         """Whether the view has, or is about to have, all that there is; hands over what it lacks."""
         posted = self._view.posted
-        if connection.one("SELECT revision, nonce FROM head") == tuple(posted):
+        if head == posted:
             return True
 
         def news() -> list[Revision] | Snapshot:

@@ -61,6 +61,7 @@ class KnownModel:
 class Snapshot(NamedTuple):
     """Everything a view holds, at one position."""
 
+    registry: str  # its uid
     position: Position
     models: dict[str, KnownModel]
     start: Position  # before what happened last,
@@ -69,13 +70,14 @@ class Snapshot(NamedTuple):
 
 def load(reader: Reader) -> Snapshot:
     """Reads a snapshot; the reader must be within one transaction."""
-    head = reader.one("SELECT revision, nonce FROM head")
+    head = reader.one("SELECT registry_uid, revision, nonce FROM head")
     assert head is not None
+    registry, *place = head
     models = {name: KnownModel(uid) for name, uid in reader.all("SELECT name, uid FROM model WHERE deleted_at IS NULL")}
     for model, kind, name, target in reader.all(_TARGETS):
         models[model].entries[_SIGNS[kind] + name] = Entry.of(Target.FromString(target))
-    position = Position(*head)
-    return Snapshot(position, models, *read_recent(reader, position, RECENT_REVISIONS))
+    position = Position(*place)
+    return Snapshot(registry, position, models, *read_recent(reader, position, RECENT_REVISIONS))
 
 
 class View:
@@ -91,6 +93,7 @@ class View:
         self._feed = feed
         self._read = read
         self._posting = threading.Lock()
+        self.registry = snapshot.registry
         self.posted = snapshot.position
         self._advanced = asyncio.Event()
         self.history = 0

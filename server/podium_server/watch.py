@@ -9,6 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 from podium.v1 import events_pb2 as pb
 from podium.v1.watch_pb2 import Reference, WatchRequest, WatchResponse
 
+from podium_server.dependencies import Dependency
 from podium_server.errors import PositionUnknown
 from podium_server.feed import CUT, FULL_BYTES, Feed, Moment, Packed, Watcher, pack, position_bytes
 from podium_server.filters import Chosen, chooses
@@ -35,12 +36,14 @@ class Watch:
         heartbeat_seconds: float,
         pool: Executor,
         read: Callable[[Callable[[Reader], Packed | None]], Awaitable[Packed | None]],
+        standing: Dependency,
     ) -> None:
         self._view = view
         self._feed = feed
         self._pool = pool
         self._heartbeat = heartbeat_seconds
         self._read = read
+        self._standing = standing
         self._catching_up = asyncio.Semaphore(CATCHING_UP)
         interval = Duration()
         interval.FromNanoseconds(int(heartbeat_seconds * 1e9))
@@ -49,6 +52,7 @@ class Watch:
     async def Watch(self, request: WatchRequest, _caller: Caller) -> AsyncIterator[bytes]:
         """See the contract."""
         chosen = Chosen(request.filters)
+        self._standing.check()
         if request.position:
             await self._view.reach(request.position, "position")
         cursor = parse_position(request.position) if request.position else self._feed.position
@@ -99,6 +103,7 @@ class Watch:
                 messages, cursor = [], before or self._feed.position
             if not messages and loop.time() >= due:
                 self._feed.check(watcher)
+                self._standing.check()  # another server may know more: this one cannot vouch that there is nothing new
                 messages = [position_bytes(cursor)]
             watcher.cursor = cursor
             for message in messages:

@@ -5,7 +5,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from podium_server.blobs.base import BlobStore
-from podium_server.blobs.errors import UnsupportedStore
+from podium_server.blobs.errors import StoreOfAnother, UnsupportedStore
 from podium_server.blobs.local import LocalStore
 
 _BUCKET = re.compile(r"gs://([a-z0-9][a-z0-9._-]{1,220}[a-z0-9])(?:/([A-Za-z0-9/._=-]*))?")
@@ -23,3 +23,10 @@ def open_store(url: str) -> BlobStore:
             f"{url!r} is not the URL of a blob store: use file:///FOLDER with an absolute folder, or gs://BUCKET/PREFIX"
         )
     return LocalStore(Path(unquote(parts.path)))
+
+
+def check_owner(store: BlobStore, registry: str) -> None:
+    """StoreOfAnother if the store has the blobs of another registry: one would delete what the other needs."""
+    owner = store.owner(registry)
+    if owner != registry:
+        raise StoreOfAnother(f"the blobs are those of another registry, {owner}, and not of {registry}: start with other --blobs")

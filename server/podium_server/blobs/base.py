@@ -1,4 +1,4 @@
-"""The contract of a blob store: six methods, and what an unfinished and a finished blob can do.
+"""The contract of a blob store: seven methods, and what an unfinished and a finished blob can do.
 
 Everything here blocks, so it is called in threads. A store never checks a digest, it only names blobs by them: a digest is
 `sha256:` and 64 lowercase hex digits. Sizes and offsets are bytes. Any method may raise StoreFull or StoreUnavailable.
@@ -66,6 +66,9 @@ class Reader(Protocol):
 
 class BlobStore(Protocol):
     """Keeps blobs under their digests."""
+
+    def owner(self, registry: str) -> str:
+        """The uid of the registry whose blobs these are: this one, from now on, if they were nobody's. Tries once."""
 
     def begin(self, digest: str, size: int, resume: str = "") -> Partial:
         """Begins a blob of a given size, or goes on from a partial's `durable.resume`.

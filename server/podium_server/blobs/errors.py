@@ -13,6 +13,10 @@ class StoreUnavailable(StoreError):
     """The store does not work now."""
 
 
+class StoreOfAnother(StoreError):
+    """The store has the blobs of another registry."""
+
+
 class NoSuchBlob(StoreError):
     """There is no blob with this digest."""
 

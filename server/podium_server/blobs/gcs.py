@@ -4,18 +4,19 @@ The names of finished blobs are those of the local store, so either can be copie
 `PREFIX/partial/`; a week later, when its session has ended, a lifecycle rule of the bucket may delete it.
 """
 
-import logging
 import re
 from collections.abc import Iterator
+from contextlib import suppress
+
+from google.api_core.exceptions import PreconditionFailed
 
 from podium_server.blobs.base import Usage
-from podium_server.blobs.errors import NoSuchBlob, StoreUnavailable
+from podium_server.blobs.errors import NoSuchBlob
 from podium_server.blobs.gcs_bucket import GcsBucket
 from podium_server.blobs.gcs_partial import GcsPartial, Place, resumed
 from podium_server.blobs.gcs_reader import GcsReader, Ranges
 
-log = logging.getLogger(__name__)
-
+OWNER_BYTES = 100
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 _FINISHED = re.compile(r"sha256/[0-9a-f]{2}/([0-9a-f]{64})")
 
@@ -27,10 +28,16 @@ class GcsStore:
         self._bucket = GcsBucket(bucket)
         self._ranges = Ranges(self._bucket)
         self._prefix = f"{prefix}/" if prefix else ""
-        try:
-            self._bucket.check(patience=0)
-        except StoreUnavailable as error:
-            log.warning("%s", error)
+
+    def owner(self, registry: str) -> str:
+        """See BlobStore.owner."""
+        name = f"{self._prefix}registry"
+        found = self._bucket.read(name, 0, OWNER_BYTES, patience=0)
+        if found is None:
+            with suppress(PreconditionFailed):  # another process was first
+                self._bucket.put(name, registry.encode(), 0, patience=0)
+            found = self._bucket.read(name, 0, OWNER_BYTES, patience=0)
+        return found[0].decode("ascii", "replace") if found else ""
 
     def begin(self, digest: str, size: int, resume: str = "") -> GcsPartial:  # noqa: ARG002 - other stores must know the size
         """See BlobStore.begin."""

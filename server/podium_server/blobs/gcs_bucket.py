@@ -128,11 +128,11 @@ class GcsBucket:
             if token is None:
                 return
 
-    def read(self, name: str, start: int, stop: int) -> tuple[bytes, int] | None:
+    def read(self, name: str, start: int, stop: int, *, patience: float | None = None) -> tuple[bytes, int] | None:
         """The bytes of a range, as far as there are some, and the size of the object; None if there is none."""
-        return self.call(lambda: self._read(name, start, stop))
+        return self.call(lambda: self._read(name, start, stop), patience=patience)
 
-    def put(self, name: str, data: bytes, generation: int) -> Stored:
+    def put(self, name: str, data: bytes, generation: int, *, patience: float | None = None) -> Stored:
         """Makes an object at once, in place of that generation; Cloud Storage checks the CRC32C."""
 
         def once() -> Stored:
@@ -142,7 +142,7 @@ class GcsBucket:
             )
             return _stored(blob)
 
-        return self.call(once)
+        return self.call(once, patience=patience)
 
     def compose(self, parts: Iterable[Stored], name: str, generation: int) -> Stored | None:
         """Makes an object of others within Cloud Storage, in place of that generation; None if one of them is gone."""

@@ -2,8 +2,9 @@
 
 import os
 import re
+import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from podium_server.blobs.base import Usage
@@ -18,6 +19,7 @@ class LocalStore:
     """Blobs in a folder of a local file system, one that has hard links and locks."""
 
     def __init__(self, folder: Path) -> None:
+        self._owner = folder / "registry"
         self._blobs = folder / "sha256"
         self._partials = folder / "partial"
         with translated():
@@ -26,6 +28,27 @@ class LocalStore:
             self._partials.mkdir(exist_ok=True)
             sync_folder(folder)
             sync_folder(folder.parent)
+
+    def owner(self, registry: str) -> str:
+        """See BlobStore.owner."""
+        with translated():
+            if not self._blobs.is_dir():
+                raise self._gone()
+            if not self._owner.exists():
+                self._claim(registry)
+            return self._owner.read_text()
+
+    def _claim(self, registry: str) -> None:
+        """Makes the file, whole or not at all, unless another process is first."""
+        claim = self._partials / f"registry.{secrets.token_hex(8)}"
+        with claim.open("x") as file:
+            file.write(registry)
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            os.link(claim, self._owner)
+        claim.unlink()
+        sync_folder(self._owner.parent)
 
     def begin(self, digest: str, size: int, resume: str = "") -> LocalPartial:  # noqa: ARG002 - other stores must know the size
         """See BlobStore.begin."""
@@ -63,6 +86,9 @@ class LocalStore:
             disk = os.statvfs(self._blobs)
         return Usage(disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize)
 
+    def _gone(self) -> StoreUnavailable:
+        return StoreUnavailable(f"the folder of the blobs is gone: {self._blobs}")
+
     def _path(self, digest: str) -> Path:
         match = _DIGEST.fullmatch(digest)
         if match is None:
@@ -76,7 +102,7 @@ class LocalStore:
                 yield
             except FileNotFoundError as error:
                 if not self._blobs.is_dir():  # a volume that is not mounted is no loss of data
-                    raise StoreUnavailable(f"the folder of the blobs is gone: {self._blobs}") from error
+                    raise self._gone() from error
                 raise NoSuchBlob(f"there is no blob {digest}") from error
 
 

@@ -11,9 +11,9 @@ from playhouse.migrations import Runner
 from podium_server import rows
 from podium_server.database.base import Connection, Database, Head, Row, Tail
 from podium_server.database.sqlite import SqliteDatabase
-from podium_server.errors import StorageFull, StorageUnavailable
+from podium_server.errors import InvalidArgument, StorageFull, StorageUnavailable, one_line
 
-__all__ = ["Connection", "Database", "Head", "Row", "Tail", "open_database", "storage_error"]
+__all__ = ["Connection", "Database", "Head", "Row", "Tail", "check_registry", "open_database", "storage_error"]
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ def open_database(url: str) -> Database:
     """Opens the registry's database at a URL, makes it where there is none, and brings its schema up to date.
 
     `sqlite:///an/absolute/path`, whose folder exists, or `postgresql://…` as libpq reads it (PostgreSQL, "Connection URIs").
-    StorageUnavailable if it is none, or a newer server's.
+    InvalidArgument if it is none; StorageUnavailable if it cannot be had, or is a newer server's.
     """
     scheme, _, place = url.partition("://")
     if scheme == "postgresql":
@@ -35,14 +35,13 @@ def open_database(url: str) -> Database:
     elif scheme == "sqlite" and place.startswith("/"):
         database = SqliteDatabase(Path(unquote(place)))
     else:
-        raise StorageUnavailable("--database is not sqlite:///PATH with an absolute path, or postgresql://USER@HOST/NAME")
+        raise InvalidArgument("--database is not sqlite:///PATH with an absolute path, or postgresql://USER@HOST/NAME")
     rows.database.initialize(database)
     try:
         with database.migrating():
             _migrate(database)
     except (DatabaseError, InterfaceError) as error:
-        raise StorageUnavailable(f"{database.place} cannot be opened as a registry's database: {error}") from error
-    log.info("database %s, %s", database.description, database.place)
+        raise StorageUnavailable(f"{database.place} cannot be opened as a registry's database: {one_line(error)}") from error
     return database
 
 
@@ -56,10 +55,18 @@ def _migrate(database: Any) -> None:  # Peewee is untyped
             log.info("migrated: %s", name)
 
 
+def check_registry(found: str, own: str) -> None:
+    """StorageUnavailable if a database turns out to be another registry's: nothing of that is to be mixed with this one."""
+    if found != own:
+        raise StorageUnavailable(f"the database is now that of another registry, {found}, and not of {own}")
+
+
 def storage_error(error: Exception) -> StorageFull | StorageUnavailable | None:
     """What an error of the database means for whoever called; None if the database works and the statement was wrong."""
+    if isinstance(error, StorageUnavailable):
+        return error
     if type(error) not in {OperationalError, DatabaseError, InterfaceError, InternalError}:
         return None
     if type(getattr(error, "orig", None)).__name__ in _FULL:  # the error of the driver
         return StorageFull("the disk of the database is full: free some space and try again")
-    return StorageUnavailable(f"the database does not work: {error}")
+    return StorageUnavailable("the database does not work now (the server's log tells why): try again later")

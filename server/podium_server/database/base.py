@@ -12,8 +12,12 @@ T = TypeVar("T")
 
 
 class Head(NamedTuple):
-    """Where history stands: the last revision, its nonce, its time, and what the clock says now (microseconds since the epoch)."""
+    """Whose history it is and where it stands: the last revision, its nonce and time, and what the clock says now.
 
+    Times are microseconds since the epoch.
+    """
+
+    registry: str
     revision: int
     nonce: bytes
     time: int
@@ -69,6 +73,9 @@ class Database(Protocol):
     description: str
     """Its kind and version, for who operates it."""
 
+    place: str
+    """Where it is, without a password."""
+
     def one(self, sql: str, *parameters: object) -> Row | None:
         """The first row, within `read`."""
 
@@ -78,6 +85,9 @@ class Database(Protocol):
     def read(self, question: Callable[[], T]) -> T:
         """Answers a question within one transaction, which sees one moment, on a connection of the pool."""
 
+    def now(self) -> int:
+        """The clock by which events and leases go, within `read`: microseconds since the epoch."""
+
     def connect_writer(self) -> Connection:
         """A connection of one's own."""
 
@@ -86,3 +96,6 @@ class Database(Protocol):
 
     def close_all(self) -> None:
         """Closes the connections of the pool."""
+
+    def abandon(self) -> None:
+        """Makes whatever waits for the database fail at once, on all connections: for a process that ends."""

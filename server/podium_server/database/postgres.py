@@ -4,10 +4,13 @@ A server that has gone, was restarted or was replaced is connected to again by w
 whether a commit was done that nobody answered is found by asking again with the same request id.
 """
 
+import os
+import socket
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from functools import cache, partial
+from contextlib import contextmanager, suppress
+from functools import cache
 from typing import TypeVar, cast
+from weakref import WeakSet
 
 import psycopg
 from peewee import InterfaceError, OperationalError, PostgresqlDatabase
@@ -17,7 +20,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 
 from podium_server.database.base import Head, Row
-from podium_server.errors import StorageUnavailable
+from podium_server.errors import InvalidArgument
 
 T = TypeVar("T")
 
@@ -29,7 +32,7 @@ MIGRATION_LOCK = 0x706F6469756D  # "podium"
 
 _OPTIONS = {
     "client_encoding": "utf8",
-    "connect_timeout": 10,
+    "connect_timeout": 3,
     # Otherwise a server that is gone without a word is noticed when the kernel has had enough: after a quarter of an hour.
     "keepalives_idle": 10,
     "keepalives_interval": 5,
@@ -38,13 +41,15 @@ _OPTIONS = {
     "application_name": "podium",
 }
 _TIMEOUTS = "-c lock_timeout=20s -c statement_timeout=60s -c idle_in_transaction_session_timeout=30s"
+_NO_TIMEOUTS = "SET lock_timeout = 0; SET statement_timeout = 0"
 # A writer that stands still in the middle of a transaction holds all others up: a healthy one is idle for milliseconds.
 _WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL idle_in_transaction_session_timeout = '5s'"
 _SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 # The clock is read after the lock was waited for: what is outside of the WITH comes later.
+_CLOCK = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 _TAKE_HEAD = (
-    "WITH head AS MATERIALIZED (SELECT revision, nonce, time FROM head FOR UPDATE) "
-    "SELECT revision, nonce, time, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint FROM head"
+    "WITH head AS MATERIALIZED (SELECT registry_uid, revision, nonce, time FROM head FOR UPDATE) "
+    f"SELECT registry_uid, revision, nonce, time, {_CLOCK} FROM head"
 )
 
 
@@ -58,10 +63,11 @@ class PostgresDatabase(PooledPostgresqlDatabase):  # type: ignore[misc]  # Peewe
         try:
             told = conninfo_to_dict(url)
         except psycopg.Error:  # whose text may have the password
-            raise StorageUnavailable("the URL of the database is none that libpq reads: postgresql://USER@HOST:PORT/NAME") from None
+            raise InvalidArgument("the URL of the database is none that libpq reads: postgresql://USER@HOST:PORT/NAME") from None
         self.place = f"postgresql://{told.get('host', '')}:{told.get('port', 5432)}/{told.get('dbname', '')}"
         ours = {name: value for name, value in _OPTIONS.items() if name not in told}
         options = f"{_TIMEOUTS} {told.get('options') or ''}"
+        self._dialed: WeakSet[psycopg.Connection] = WeakSet()
         super().__init__(url, max_connections=CONNECTIONS, prefer_psycopg3=True, options=options, **ours)
         self.description = "postgresql"
 
@@ -78,14 +84,48 @@ class PostgresDatabase(PooledPostgresqlDatabase):  # type: ignore[misc]  # Peewe
         return cast(list[Row], self.execute_sql(_translate(sql), parameters).fetchall())
 
     def read(self, question: Callable[[], T]) -> T:
-        """See Database.read."""
-        with self.connection_context(), self.transaction("REPEATABLE READ"):
-            return question()
+        """See Database.read. Asks again on another connection if the first turns out to be gone."""
+        for is_last in (False, True):
+            with self.connection_context():
+                raw = self.connection()
+                try:
+                    with self.transaction("REPEATABLE READ"):
+                        return question()
+                except (OperationalError, InterfaceError):
+                    if is_last or not raw.closed:
+                        raise
+            self.close_idle()  # they were made with it, and are gone too
+        raise AssertionError
+
+    def now(self) -> int:
+        """See Database.now."""
+        row = self.one(f"SELECT {_CLOCK}")
+        assert row is not None
+        return cast(int, row[0])
 
     def connect_writer(self) -> "PostgresConnection":
         """See Database.connect_writer."""
         # Beside the pool, which counts those that it gives out.
-        return PostgresConnection(partial(PostgresqlDatabase._connect, self))  # type: ignore[attr-defined]  # noqa: SLF001
+        return PostgresConnection(lambda: self._known(PostgresqlDatabase._connect(self)))  # type: ignore[attr-defined]  # noqa: SLF001
+
+    def abandon(self) -> None:
+        """See Database.abandon. A server that was stopped does not answer to anything, so the sockets are shut down."""
+        for raw in list(self._dialed):
+            with suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(raw.fileno())) as connected:
+                connected.shutdown(socket.SHUT_RDWR)
+
+    def _connect(self) -> psycopg.Connection:
+        return self._known(super()._connect())
+
+    def _known(self, raw: psycopg.Connection) -> psycopg.Connection:
+        self._dialed.add(raw)
+        return raw
+
+    def _is_closed(self, raw: psycopg.Connection) -> bool:
+        return raw.closed  # without asking the server: `read` finds out
+
+    def _can_reuse(self, raw: psycopg.Connection) -> bool:
+        return raw.info.transaction_status == TransactionStatus.IDLE
 
     def tail(self) -> "PostgresTail":
         """See Database.tail."""
@@ -93,13 +133,18 @@ class PostgresDatabase(PooledPostgresqlDatabase):  # type: ignore[misc]  # Peewe
 
     @contextmanager
     def migrating(self) -> Iterator[None]:
-        """Nobody else migrates it meanwhile."""
-        with self.connection_context():
-            self.execute_sql("SELECT pg_advisory_lock(%s)", (MIGRATION_LOCK,))
-            try:
+        """Nobody else migrates it meanwhile. The timeouts are for requests."""
+        lock = self.connect_writer()
+        try:
+            lock.live()
+            lock.run(_NO_TIMEOUTS)
+            lock.one("SELECT pg_advisory_lock(?)", MIGRATION_LOCK)
+            with self.connection_context():
+                self.execute_sql(_NO_TIMEOUTS)
                 yield
-            finally:
-                self.execute_sql("SELECT pg_advisory_unlock(%s)", (MIGRATION_LOCK,))
+        finally:
+            lock.close()
+            self.close_idle()  # the connection without timeouts
 
 
 @cache

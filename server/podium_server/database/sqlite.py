@@ -65,6 +65,13 @@ class SqliteDatabase(PooledDatabase, APSWDatabase):  # type: ignore[misc]  # Pee
         with self.connection_context(), self.transaction():
             return question()
 
+    def now(self) -> int:
+        """See Database.now."""
+        return time.time_ns() // 1000
+
+    def abandon(self) -> None:
+        """See Database.abandon. Nothing waits for longer than the busy timeout."""
+
     def connect_writer(self) -> "SqliteConnection":
         """See Database.connect_writer."""
         return SqliteConnection(cast(apsw.Connection, self._connect()))
@@ -128,8 +135,10 @@ class SqliteConnection:
     def take_head(self) -> Head:
         """See Connection.take_head."""
         self.run("BEGIN IMMEDIATE")
-        revision, nonce, before = self.one("SELECT revision, nonce, time FROM head") or (0, b"", 0)
-        return Head(revision, nonce, before, time.time_ns() // 1000)
+        head = self.one("SELECT registry_uid, revision, nonce, time FROM head")
+        assert head is not None
+        registry, revision, nonce, before = head
+        return Head(registry, revision, nonce, before, time.time_ns() // 1000)
 
     def read(self, question: Callable[[], T]) -> T:
         """See Connection.read."""

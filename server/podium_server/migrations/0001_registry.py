@@ -4,7 +4,6 @@ Until the first release the tables are made from their declaration; from then on
 """
 
 import os
-import time
 import uuid
 from typing import Any
 
@@ -40,7 +39,7 @@ def up(migrator: object, db: Any) -> None:
             if left != entered:
                 run(db, "lifecycle_transition", "permissive", left, entered, False)
     origin = os.urandom(8)
-    run(db, "head", 1, uuid.uuid4().hex, origin, 0, origin, time.time_ns() // 1000)
+    run(db, "head", 1, uuid.uuid4().hex, origin, 0, origin, 0)
 
 
 def run(db: Any, table: str, *values: object) -> None:
