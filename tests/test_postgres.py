@@ -10,6 +10,7 @@ import pytest
 from conftest import RunningServer
 from grpc import StatusCode
 from replay import Replay, read_events
+from test_workers import see_that_each_shows_what_the_other_acknowledged
 from watching import Watching
 from wire import request_of
 
@@ -61,6 +62,10 @@ def test_each_shows_what_the_other_acknowledged(replicas):
             assert champion(reads, at_least=set_alias(writes, number)) == number
         assert [event.after.target.number for event in watch.events(20)] == [2, 1] * 10
     Replay(read_events(one.stub)).agree(other.stub)
+
+
+def test_workers_are_replicas_on_one_machine(start_server, database):
+    see_that_each_shows_what_the_other_acknowledged(start_server("--database", database.url("registry"), "--workers", "2"))
 
 
 def test_a_connection_that_is_cut_is_not_noticed(replicas, database):

@@ -4,7 +4,6 @@ import asyncio
 import logging
 import resource
 import signal
-import socket
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -36,6 +35,7 @@ from podium_server.lifecycles import Lifecycles
 from podium_server.limits import MAX_MESSAGE_BYTES
 from podium_server.memory import keep_buffers
 from podium_server.models import Models
+from podium_server.ports import reserved
 from podium_server.references import References
 from podium_server.registration import Registration
 from podium_server.resolve import Resolve
@@ -43,11 +43,12 @@ from podium_server.rows import Reader
 from podium_server.service import SERVICE, add_service
 from podium_server.settings import Settings, options
 from podium_server.stages import Stages
-from podium_server.standby import open_patiently
+from podium_server.standby import Options, open_patiently
 from podium_server.tailer import Tailer
 from podium_server.versions import Versions
 from podium_server.view import Snapshot, View, load
 from podium_server.watch import Watch
+from podium_server.workers import announce, is_worker, supervise, told, when_parent_ends
 
 log = logging.getLogger("podium_server")
 
@@ -60,8 +61,6 @@ HEALTH_NAMES = ("", SERVICE.full_name, "database", "blobs")
 SWITCH_SECONDS = 0.001
 
 OPTIONS = (
-    # Otherwise two servers bind one port without a word.
-    ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     # Clients may ping every 20 s without data; they do every 30 s.
@@ -90,20 +89,26 @@ class Opened(NamedTuple):
     store: BlobStore
 
 
-async def serve(settings: Settings) -> None:
-    """Serves until SIGTERM or SIGINT, then lets transfers finish within the grace."""
+async def serve(settings: Settings, worker: int = 0) -> None:
+    """Serves until SIGTERM or SIGINT, then lets transfers finish within the grace. A worker has a number, and a parent."""
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    _check_free(settings.listen)
+    if worker:
+        when_parent_ends(stopping.set)
+    else:
+        with reserved(settings.listen):
+            pass
     _allow_connections()
     settings.data.mkdir(parents=True, exist_ok=True)
+    # Otherwise two servers bind one port without a word.
+    server_options = (*OPTIONS, ("grpc.so_reuseport", int(worker > 0)))
     if settings.database.startswith("postgresql:") or settings.blobs.startswith("gs:"):  # which others operate
-        found = await open_patiently(partial(_open, settings), settings.listen, OPTIONS, HEALTH_NAMES, stopping)
+        found = await open_patiently(partial(_open, settings), settings.listen, server_options, HEALTH_NAMES, stopping)
     else:
         found = _open(settings), settings.listen
     if found is not None:
-        await _serve(settings, *found, stopping)
+        await _serve(settings, *found, server_options, stopping)
 
 
 def _open(settings: Settings) -> Opened:
@@ -116,7 +121,7 @@ def _open(settings: Settings) -> Opened:
     return Opened(database, snapshot, lifecycles, store)
 
 
-async def _serve(settings: Settings, opened: Opened, address: str, stopping: asyncio.Event) -> None:
+async def _serve(settings: Settings, opened: Opened, address: str, server_options: Options, stopping: asyncio.Event) -> None:
     database, snapshot, lifecycles, store = opened
     log.info("database %s, %s", database.description, database.place)
     loop = asyncio.get_running_loop()
@@ -149,13 +154,13 @@ async def _serve(settings: Settings, opened: Opened, address: str, stopping: asy
         Watch(view, feed, settings.heartbeat, reads, read, standing),
         Info(database, view, lifecycles, store, settings.blobs.partition(":")[0]),
     )
-    server = grpc.aio.server(options=OPTIONS)
+    server = grpc.aio.server(options=server_options)
     add_service(server, Handlers(view, read), nouns)
     healthy = await _add_companions(server)
     telling = [loop.create_task(one.watch(healthy.set)) for one in dependencies]
     port = server.add_insecure_port(address)
     await server.start()
-    print(f"podium {version('podium')} serving {address.rpartition(':')[0]}:{port}  data {settings.data}", flush=True)
+    announce(f"podium {version('podium')} serving {address.rpartition(':')[0]}:{port}  data {settings.data}")
     await stopping.wait()
     log.info("stopping: calls under way have %g s", settings.grace)
     for task in telling:
@@ -195,28 +200,17 @@ def _allow_connections() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def _check_free(address: str) -> None:
-    """Says in one line that a port is taken, which gRPC says in many."""
-    host, _, port = address.rpartition(":")
-    try:
-        family, kind, protocol, _, place = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(place)
-    except OSError as error:
-        raise SystemExit(f"podium serve: cannot listen on {address}: {error.strerror}") from None
-
-
 def _is_ours(record: logging.LogRecord) -> bool:
     """Drops grpcio's traces about clients that went away in mid-stream or sent metadata that is no UTF-8: there is no fault."""
     return not record.getMessage().startswith(("ExecuteBatchError raised in core", "Invalid encoding"))
 
 
-def run(settings: Settings) -> None:
+def run(settings: Settings, worker: int = 0) -> None:
     """Serves a registry until the process is told to end."""
     keep_buffers()
+    who = f"worker {worker} " if worker else ""
     logging.basicConfig(
-        level=settings.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+        level=settings.log_level.upper(), stream=sys.stderr, format=f"%(asctime)s %(levelname)s {who}%(name)s: %(message)s"
     )
     logging.getLogger("peewee").setLevel(logging.WARNING)  # it would log every statement
     for name in ("google", "urllib3"):  # they would log the URIs of upload sessions, with which anyone can write
@@ -225,7 +219,9 @@ def run(settings: Settings) -> None:
     # The writer and the event loop take turns: Python's default of 5 ms would be most of a mutation's time.
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
-        asyncio.run(serve(settings))
+        if settings.workers > 1 and not worker:
+            raise SystemExit(asyncio.run(supervise(settings)))
+        asyncio.run(serve(settings, worker))
     except OSError as error:
         raise SystemExit(f"podium serve: {error.filename}: {error.strerror}") from None
     except (PodiumError, StoreError) as error:
@@ -240,4 +236,7 @@ def main(context: click.Context, /, **_given: object) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    if is_worker():
+        run(*told())
+    else:
+        main()

@@ -35,6 +35,7 @@ class Settings:
     database: str
     blobs: str
     listen: str
+    workers: int
     insecure: bool
     log_level: str
     grace: float
@@ -92,6 +93,7 @@ def options() -> list[click.Parameter]:
         _option("database", "Keeps all but the blobs elsewhere: postgresql://USER@HOST/NAME, or sqlite:///PATH.", metavar="URL"),
         _option("blobs", "Keeps the blobs elsewhere: gs://BUCKET/PREFIX, or file:///DIR.", metavar="URL"),
         _option("listen", "A loopback address; port 0 takes a free one.", metavar="HOST:PORT", default="127.0.0.1:7070"),
+        _option("workers", "How many processes serve: as many as cores.", metavar="N", type=click.IntRange(1, 64), default=1),
         _option("insecure", "Listens on any address: whoever reaches it may do everything.", is_flag=True, default=False),
         _option("log-level", "How much stderr tells.", type=click.Choice(["debug", "info", "warning", "error"]), default="info"),
         _option("grace", "How long transfers may go on at the end.", metavar="SECONDS", type=click.FloatRange(0, 3600), default=30),

@@ -24,6 +24,8 @@ T = TypeVar("T")
 
 WRITTEN_AHEAD_BYTES = 16 << 20
 POLL_SECONDS = 0.005
+BUSY_SECONDS = 0.001
+BUSY_TIMES = 30_000
 
 _PRAGMAS = {
     "journal_mode": "wal",
@@ -74,7 +76,9 @@ class SqliteDatabase(PooledDatabase, APSWDatabase):  # type: ignore[misc]  # Pee
 
     def connect_writer(self) -> "SqliteConnection":
         """See Database.connect_writer."""
-        return SqliteConnection(cast(apsw.Connection, self._connect()))
+        raw = cast(apsw.Connection, self._connect())
+        raw.set_busy_handler(_ask_again)
+        return SqliteConnection(raw)
 
     def tail(self) -> "SqliteTail":
         """See Database.tail."""
@@ -102,6 +106,14 @@ def _bindable(_cursor: object, _number: int, value: object) -> str:
     if isinstance(value, datetime):
         return value.isoformat(" ")
     raise TypeError(f"cannot bind {type(value).__name__}")
+
+
+def _ask_again(times: int) -> bool:
+    """Waits a moment for the lock of another process, for about half a minute in all. Of two busy writers, the one that SQLite's
+    own timeout lets wait for up to 100 ms each time misses nearly every gap that the other leaves, for seconds.
+    """
+    time.sleep(BUSY_SECONDS)
+    return times < BUSY_TIMES
 
 
 class SqliteConnection:
