@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import grpc
 import pytest
 from conftest import RunningServer
+from podium_server.positions import Position
 from wire import GOOD, SERVICE, Wire, good
 
 
@@ -118,21 +119,21 @@ PLACES = [*AT_LEAST, "ListEvents.filter.after"]
 @pytest.mark.parametrize("place", PLACES)
 def test_positions_that_are_none(wire, place):
     now = wire.call("GetServerInfo").position
-    unused_bits = now[:-1] + chr(ord(now[-1]) + 1)
-    beyond = encode(struct.pack(">Q8s", 2**63, b"nonce..."))
-    for position in (now[:-1], now + "A", now + "==", " " + now, now + "\n", now.swapcase() + "A", unused_bits, beyond):
+    beyond = struct.pack(">Q8s", 2**63, b"nonce...").hex()
+    spaced = now[:16] + " " + now[16:]
+    for position in (now[:-1], now[:-2], now + "a", now + "aa", " " + now, now + "\n", spaced, "A" * 32, now[:-1] + "g", beyond):
         wire.refuse_at(place, position)
-    for position in ("x", "0", "é", "\0", "=" * 22, "+" * 22, "/" * 22, "_" * 22, "A" * 21, "A" * 1_000_000):
+    for position in ("x", "0", "é", "\0", "=" * 32, "-" * 32, "_" * 32, "٠" * 32, "a" * 31, "a" * 1_000_000):
         wire.refuse_at(place, position)
 
 
 @pytest.mark.parametrize("place", PLACES)
 def test_positions_of_another_history(wire, place):
-    revision, nonce = struct.unpack(">Q8s", decode(wire.call("GetServerInfo").position))
+    revision, nonce = struct.unpack(">Q8s", bytes.fromhex(wire.call("GetServerInfo").position))
     future = [(revision + 1, nonce), (revision + 1, b"nonce..."), (2**63 - 1, nonce)]
     past = [(revision, b"nonce..."), (revision - 1, nonce), (1, bytes(8)), (0, nonce)]
     for pair in future + past:
-        wire.refuse_at(place, encode(struct.pack(">Q8s", *pair)), reason="POSITION_UNKNOWN")
+        wire.refuse_at(place, struct.pack(">Q8s", *pair).hex(), reason="POSITION_UNKNOWN")
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -156,3 +157,8 @@ def test_positions_of_two_registries(wire, start_server):
     wire.refuse_at("ListModels.at_least", beginning, reason="POSITION_UNKNOWN")
     assert len(other.accept_at("ListEvents.filter.after", beginning).events) == 1
     other.close()
+
+
+def test_positions_sort_as_their_revisions_do():
+    texts = [str(Position(revision, bytes([255 - place] * 8))) for place, revision in enumerate((0, 1, 9, 10, 255, 256, 2**62))]
+    assert sorted(texts) == texts

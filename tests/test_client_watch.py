@@ -225,7 +225,7 @@ def test_a_position_that_is_none_is_raised(registry, model):
 
 def test_a_position_of_another_history_is_a_restored_snapshot(registry, model):
     registry.set_alias(model, "champion", 1)
-    with registry.watch(f"{model}@champion", since="AAAAAAAAAAEAAAAAAAAAAA") as watch:
+    with registry.watch(f"{model}@champion", since="00000000000000010000000000000000") as watch:
         snapshot = next(watch)
         assert (targets(snapshot), snapshot.restored) == ({"champion": 1}, True)
         registry.set_alias(model, "champion", 2)

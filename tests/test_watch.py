@@ -241,7 +241,7 @@ class TestSnapshots:
         position = seed(stub, "at-least")
         with Watching(stub, {"model": "at-least"}, at_least=position) as watch:
             assert targets(watch.snapshot())["at-least@champion"] == 1
-        foreign = "AAAAAAAAAAEAAAAAAAAAAA"
+        foreign = "00000000000000010000000000000000"
         refusal = refused(stub.Watch, WatchRequest(at_least=foreign))
         assert (refusal.code, refusal.reason) == (grpc.StatusCode.OUT_OF_RANGE, "POSITION_UNKNOWN")
 
@@ -483,8 +483,16 @@ class TestEnds:
 class TestBadInput:
     @pytest.mark.parametrize(
         "position",
-        ["x", "AAAA", "AAAAAAAAAAEAAAAAAAAAAA=", "AAAAAAAAAAEAAAAAAAAAA", "_" * 22, " AAAAAAAAAAEAAAAAAAAAAA", "A" * 100_000],
-        ids=["letter", "short", "padded", "truncated", "negative", "space", "long"],
+        [
+            "x",
+            "0000",
+            "0" * 15 + "1" + "0" * 15,
+            "f" * 32,
+            " 0000000000000001" + "0" * 16,
+            "0000000000000001" + "A" * 16,
+            "0" * 100_000,
+        ],
+        ids=["letter", "short", "truncated", "negative", "space", "capitals", "long"],
     )
     def test_a_malformed_position(self, stub, refused, position):
         refusal = refused(stub.Watch, WatchRequest(position=position))
@@ -495,7 +503,7 @@ class TestBadInput:
         for name in ("a", "b", "c"):
             position = seed(other.stub, name)
         ours = seed(stub, "forged")
-        forged = [position, ours[:12] + ("B" if ours[12] == "A" else "A") + ours[13:], "AAAAAB" + ours[6:]]
+        forged = [position, ours[:-1] + ("1" if ours[-1] == "0" else "0"), "00001" + ours[5:]]
         for one in forged:
             refusal = refused(stub.Watch, WatchRequest(position=one))
             assert (refusal.code, refusal.reason) == (grpc.StatusCode.OUT_OF_RANGE, "POSITION_UNKNOWN")

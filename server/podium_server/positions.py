@@ -1,10 +1,9 @@
-"""Positions: a revision and the random nonce stored with it, as one opaque string of 22 characters.
+"""Positions: a revision and the random nonce stored with it, as one opaque string of 32 characters.
 
-The nonce tells two histories apart that have the same revision, as a restored backup and what it replaced do.
+The nonce tells two histories apart that have the same revision, as a restored backup and what it replaced do. Hex digits sort as
+the revisions do: so a client whose replies overtake each other can tell which position is the newer one.
 """
 
-import base64
-import binascii
 import struct
 from typing import NamedTuple
 
@@ -20,14 +19,14 @@ class Position(NamedTuple):
     nonce: bytes
 
     def __str__(self) -> str:
-        return base64.urlsafe_b64encode(_LAYOUT.pack(self.revision, self.nonce)).rstrip(b"=").decode()
+        return _LAYOUT.pack(self.revision, self.nonce).hex()
 
 
 def parse_position(text: str, field: str = "at_least") -> Position:
     """Parses what `str` of a Position gave."""
     try:
-        position = Position(*_LAYOUT.unpack(base64.b64decode(text + "==", altchars=b"-_", validate=True)))
-    except (binascii.Error, struct.error, ValueError):
+        position = Position(*_LAYOUT.unpack(bytes.fromhex(text)))
+    except (struct.error, ValueError):
         position = None
     if position is None or str(position) != text or position.revision >= 2**63:
         raise InvalidArgument(f"{text[:80]!r} is not a position", field=field)

@@ -70,10 +70,11 @@ const (
 // # Positions
 //
 // Every mutation is committed at a position of the registry's history and returns it. A position is opaque: keep it, send it
-// back, never take it apart. Send one as `at_least` on a read, and the reply shows that position or a later one, whichever
-// server answers. A position that is malformed is INVALID_ARGUMENT; one that this history does not have (another registry, a
-// restored backup) is OUT_OF_RANGE with reason POSITION_UNKNOWN; one that this server has not reached within about two
-// seconds is UNAVAILABLE with reason NOT_CAUGHT_UP.
+// back, never take it apart. Of two positions of one history the later is the greater string (as bytes), and nothing else can be
+// told from them. Send one as `at_least` on a read, and the reply shows that position or a later one, whichever server answers. A
+// position that is malformed is INVALID_ARGUMENT; one that this history does not have (another registry, a restored backup) is
+// OUT_OF_RANGE with reason POSITION_UNKNOWN; one that this server has not reached within about two seconds is UNAVAILABLE with
+// reason NOT_CAUGHT_UP.
 //
 // # Retries
 //
@@ -452,10 +453,11 @@ func (c *registryServiceClient) GetServerInfo(ctx context.Context, in *GetServer
 // # Positions
 //
 // Every mutation is committed at a position of the registry's history and returns it. A position is opaque: keep it, send it
-// back, never take it apart. Send one as `at_least` on a read, and the reply shows that position or a later one, whichever
-// server answers. A position that is malformed is INVALID_ARGUMENT; one that this history does not have (another registry, a
-// restored backup) is OUT_OF_RANGE with reason POSITION_UNKNOWN; one that this server has not reached within about two
-// seconds is UNAVAILABLE with reason NOT_CAUGHT_UP.
+// back, never take it apart. Of two positions of one history the later is the greater string (as bytes), and nothing else can be
+// told from them. Send one as `at_least` on a read, and the reply shows that position or a later one, whichever server answers. A
+// position that is malformed is INVALID_ARGUMENT; one that this history does not have (another registry, a restored backup) is
+// OUT_OF_RANGE with reason POSITION_UNKNOWN; one that this server has not reached within about two seconds is UNAVAILABLE with
+// reason NOT_CAUGHT_UP.
 //
 // # Retries
 //

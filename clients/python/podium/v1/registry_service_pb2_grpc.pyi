@@ -59,10 +59,11 @@ class RegistryServiceStub:
     # Positions
 
     Every mutation is committed at a position of the registry's history and returns it. A position is opaque: keep it, send it
-    back, never take it apart. Send one as `at_least` on a read, and the reply shows that position or a later one, whichever
-    server answers. A position that is malformed is INVALID_ARGUMENT; one that this history does not have (another registry, a
-    restored backup) is OUT_OF_RANGE with reason POSITION_UNKNOWN; one that this server has not reached within about two
-    seconds is UNAVAILABLE with reason NOT_CAUGHT_UP.
+    back, never take it apart. Of two positions of one history the later is the greater string (as bytes), and nothing else can be
+    told from them. Send one as `at_least` on a read, and the reply shows that position or a later one, whichever server answers. A
+    position that is malformed is INVALID_ARGUMENT; one that this history does not have (another registry, a restored backup) is
+    OUT_OF_RANGE with reason POSITION_UNKNOWN; one that this server has not reached within about two seconds is UNAVAILABLE with
+    reason NOT_CAUGHT_UP.
 
     # Retries
 
@@ -206,10 +207,11 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     # Positions
 
     Every mutation is committed at a position of the registry's history and returns it. A position is opaque: keep it, send it
-    back, never take it apart. Send one as `at_least` on a read, and the reply shows that position or a later one, whichever
-    server answers. A position that is malformed is INVALID_ARGUMENT; one that this history does not have (another registry, a
-    restored backup) is OUT_OF_RANGE with reason POSITION_UNKNOWN; one that this server has not reached within about two
-    seconds is UNAVAILABLE with reason NOT_CAUGHT_UP.
+    back, never take it apart. Of two positions of one history the later is the greater string (as bytes), and nothing else can be
+    told from them. Send one as `at_least` on a read, and the reply shows that position or a later one, whichever server answers. A
+    position that is malformed is INVALID_ARGUMENT; one that this history does not have (another registry, a restored backup) is
+    OUT_OF_RANGE with reason POSITION_UNKNOWN; one that this server has not reached within about two seconds is UNAVAILABLE with
+    reason NOT_CAUGHT_UP.
 
     # Retries
 
@@ -349,10 +351,11 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
     # Positions
 
     Every mutation is committed at a position of the registry's history and returns it. A position is opaque: keep it, send it
-    back, never take it apart. Send one as `at_least` on a read, and the reply shows that position or a later one, whichever
-    server answers. A position that is malformed is INVALID_ARGUMENT; one that this history does not have (another registry, a
-    restored backup) is OUT_OF_RANGE with reason POSITION_UNKNOWN; one that this server has not reached within about two
-    seconds is UNAVAILABLE with reason NOT_CAUGHT_UP.
+    back, never take it apart. Of two positions of one history the later is the greater string (as bytes), and nothing else can be
+    told from them. Send one as `at_least` on a read, and the reply shows that position or a later one, whichever server answers. A
+    position that is malformed is INVALID_ARGUMENT; one that this history does not have (another registry, a restored backup) is
+    OUT_OF_RANGE with reason POSITION_UNKNOWN; one that this server has not reached within about two seconds is UNAVAILABLE with
+    reason NOT_CAUGHT_UP.
 
     # Retries
 
