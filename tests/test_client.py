@@ -16,11 +16,12 @@ from pathlib import Path
 import grpc
 import podium
 import pytest
+from podium.addresses import parse_address
 from podium.api import __all__ as offered
 from podium.forks import turns
 from podium.progress import Meter, reporting
 from podium.transfers import Crew
-from podium.transport import default_actor, parse_address
+from podium.transport import default_actor
 from podium.v1.artifacts_pb2 import DownloadArtifactRequest
 from podium.v1.models_pb2 import VersionStrategy
 from relay import Relay

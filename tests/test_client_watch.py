@@ -9,6 +9,7 @@ import podium
 import pytest
 from following import HEARTBEAT, SECONDS, FaultyRelay, copy_data, name_of, push, replace_data, start_again
 from google.protobuf.duration_pb2 import Duration
+from podium.seen import Seen
 from podium.v1.events_pb2 import EventKind
 from podium.v1.watch_pb2 import WatchFilter, WatchResponse
 from podium.watch_filters import followed, watch_filters
@@ -466,6 +467,7 @@ class Script:
     def __init__(self, *streams):
         self.streams = list(streams)
         self.requests = []
+        self.seen = Seen()
 
     def watch(self, request, crew, guard):
         self.requests.append(request)

@@ -11,8 +11,9 @@ import pytest
 from disks import SmallDisk
 from following import copy_data, push, reaches, remove_data, replace_data, says, start_again
 from podium import State
+from podium.connection import OPTIONS
 from podium.sink import Sink
-from podium.transport import _OPTIONS, Transport
+from podium.transport import Transport
 from streams import until
 
 MIB = 1 << 20
@@ -130,9 +131,9 @@ def test_a_server_that_stands_still_in_the_middle_of_a_pull(own, follower, tmp_p
 
 @pytest.mark.parametrize("amid", ["ListFiles", "DownloadArtifact"])
 def test_a_pull_leaves_a_connection_that_is_silent_together_with_the_watch(own, tmp_path, monkeypatch, amid):
-    """gRPC itself would notice after 40 s, or never."""
+    """gRPC itself would notice after 20 s, or never."""
     server, relay = own
-    monkeypatch.setattr("podium.transport._OPTIONS", [one for one in _OPTIONS if "keepalive" not in one[0]])
+    monkeypatch.setattr("podium.connection.OPTIONS", [one for one in OPTIONS if "keepalive" not in one[0]])
     with direct(server) as registry:
         push(registry, "m", tmp_path, content=os.urandom(16 * MIB))
     registry = podium.connect(relay.address, cache=tmp_path / "cache", timeout=1000)

@@ -198,7 +198,7 @@ class Follower:
         return Watch(
             self._transport,
             [self._filter],
-            at_least=self._position,
+            at_least=max(self._position, self._transport.seen.newest),
             for_serving=self._for_serving,
             on_connection=self._connect,
         )

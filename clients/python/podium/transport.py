@@ -1,21 +1,22 @@
-"""One channel a process to one server: address, deadlines, retries, identity, and errors as exceptions of our own."""
+"""One connection a process: which server, deadlines, identity, what was seen, and errors as exceptions of our own."""
 
 import getpass
-import json
 import os
 import re
 import socket
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
-from typing import NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 import grpc
 
+from podium.addresses import parse_address
+from podium.connection import Connection, open_connection
 from podium.errors import InvalidArgument, PodiumError, Unavailable, from_status
 from podium.forks import turns
+from podium.seen import Seen, is_unknown
 from podium.transfers import Crew, Patience
 from podium.v1.artifacts_pb2 import DownloadArtifactRequest, UploadBlobResponse
-from podium.v1.registry_service_pb2 import DESCRIPTOR
 from podium.v1.registry_service_pb2_grpc import RegistryServiceStub
 from podium.v1.watch_pb2 import WatchRequest, WatchResponse
 from podium.watchdog import Guard, Left, Receiver
@@ -24,44 +25,6 @@ DEFAULT_ADDRESS = "127.0.0.1:7070"
 # A stream that runs longer is cut and goes on where it stopped: this bounds only how long a stuck server is waited for.
 STREAM_SECONDS = 600.0
 MAX_ACTOR_BYTES = 256
-
-_SERVICE = DESCRIPTOR.services_by_name["RegistryService"]
-_STREAMS = [method.name for method in _SERVICE.methods if method.client_streaming or method.server_streaming]
-_UNARY = [method.name for method in _SERVICE.methods if method.name not in _STREAMS]
-
-# Every unary call may be repeated: a read changes nothing, a mutation carries a request id. Streams are resumed instead.
-_SERVICE_CONFIG = {
-    "methodConfig": [
-        {
-            "name": [{"service": _SERVICE.full_name, "method": name} for name in _UNARY],
-            "retryPolicy": {
-                "maxAttempts": 4,
-                "initialBackoff": "0.05s",
-                "maxBackoff": "1s",
-                "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
-            },
-        }
-    ]
-}
-_OPTIONS = [
-    ("grpc.primary_user_agent", "podium-python"),
-    ("grpc.max_receive_message_length", 4 << 20),
-    ("grpc.max_send_message_length", 4 << 20),
-    # A chunk of 1 MiB is one frame and not 64.
-    ("grpc.http2.max_frame_size", 1 << 20),
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.http2.max_pings_without_data", 0),
-    # A server that was restarted is found again soon.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 2_000),
-    # Connections are not shared between channels: a forked child would get its parent's.
-    ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
-]
-_ADDRESS = re.compile(r"(?:grpc://)?((?:[^\s/:@\[\]]+|\[[0-9A-Fa-f:.%]+\]):([0-9]{1,5}))/?")
-_LOOPBACK = ("127.", "localhost:", "[::1]:")
 
 Metadata: TypeAlias = tuple[tuple[str, str], ...]
 Request = TypeVar("Request")
@@ -74,26 +37,15 @@ class _Unary(Protocol[Request_contra, Reply_co]):
     def __call__(self, request: Request_contra, /, *, timeout: float, metadata: Metadata) -> Reply_co: ...
 
 
-class Connection(NamedTuple):
-    """A channel, what it is for, and its calls. The streams take and give bytes: see frames.
-
-    `resumed` stops those that go on by themselves on another connection.
-    """
-
-    address: str
-    generation: int
-    channel: grpc.Channel
-    stub: RegistryServiceStub
-    upload: "grpc.StreamUnaryMultiCallable[bytes, UploadBlobResponse]"
-    download: "grpc.UnaryStreamMultiCallable[DownloadArtifactRequest, bytes]"
-    resumed: Crew
-
-
 class Transport:
-    """Calls to the server at `url`, else to the one that PODIUM_URL names at the time. Threads and forks may share it."""
+    """Calls to the servers at `url`, else to those that PODIUM_URL names at the time. Threads and forks may share it.
+
+    `seen` is what they said last: a read shows that, unless its caller says what it is to show.
+    """
 
     def __init__(self, url: str | None, actor: str | None, timeout: float) -> None:
         self.timeout = timeout
+        self.seen = Seen()
         self._url = url
         self._metadata = (("podium-actor", default_actor() if actor is None else _check_actor(actor)),)
         self._connection: Connection | None = None
@@ -102,15 +54,36 @@ class Transport:
 
     @property
     def address(self) -> str:
-        """`host:port` of the server."""
+        """`host:port` of the server, or of several, with commas."""
         return parse_address(self._url or os.environ.get("PODIUM_URL") or DEFAULT_ADDRESS)
 
     def call(self, method: Callable[[RegistryServiceStub], "_Unary[Request, Reply]"], request: Request) -> Reply:
         """One unary call: `call(lambda stub: stub.GetModel, request)`."""
+        showing, position = self.seen.asked_for(request)
+        try:
+            with turns.calling():
+                return self._call(method, showing)
+        except PodiumError as error:
+            if not position or not is_unknown(error):
+                raise
+        self.seen.forget(position)
         with turns.calling():
-            connection = self._connect()
+            return self._call(method, request)
+
+    def _call(self, method: Callable[[RegistryServiceStub], "_Unary[Request, Reply]"], request: Request) -> Reply:
+        connection = self._connect()
+        try:
             with _errors_as_ours(connection):
-                return method(connection.stub)(request, timeout=self.timeout, metadata=self._metadata)
+                reply = method(connection.stub)(request, timeout=self.timeout, metadata=self._metadata)
+        except Unavailable as error:
+            if error.code is grpc.StatusCode.DEADLINE_EXCEEDED:
+                self._forget(connection)  # a server may answer pings and nothing else
+                raise
+            if self._connect() is connection:
+                raise
+            return self._call(method, request)
+        self.seen.saw(reply)
+        return reply
 
     def persist(
         self,
@@ -173,7 +146,9 @@ class Transport:
 
         def read() -> WatchResponse | None:
             with turns.calling(), _errors_as_ours(connection):
-                return next(call, None)
+                message = next(call, None)
+                self.seen.saw(message)
+                return message
 
         receiver = Receiver(read)
 
@@ -211,24 +186,21 @@ class Transport:
                 connection.channel.close()
 
     def _leave(self, connection: Connection) -> None:
-        """Lets the next call open another connection: this one may be dead. It ends with the last call that waits for it."""
+        """Leaves a connection that may be dead. It ends with the last call that waits for it."""
+        self._forget(connection)
+        connection.resumed.stop()
+
+    def _forget(self, connection: Connection) -> None:
+        """Lets the next call open another connection."""
         if self._connection is connection:
             self._connection = None
-        connection.resumed.stop()
 
     def _connect(self) -> Connection:
         address, connection = self.address, self._connection
-        if connection is None or (connection.address, connection.generation) != (address, turns.generation):
-            connection = self._connection = _open(address)
+        is_ours = connection and (connection.address, connection.generation) == (address, turns.generation)
+        if connection is None or not is_ours or connection.leads_elsewhere():
+            connection = self._connection = open_connection(address)
         return connection
-
-
-def parse_address(url: str) -> str:
-    """`host:port` of `host:port` or `grpc://host:port`."""
-    match = _ADDRESS.fullmatch(url)
-    if not match or int(match[2]) > 65_535:
-        raise InvalidArgument(f"{url!r} is not the address of a Podium server: use HOST:PORT or grpc://HOST:PORT")
-    return match[1]
 
 
 def user_name() -> str:
@@ -260,29 +232,12 @@ def _errors_as_ours(connection: Connection) -> Iterator[None]:
         yield
     except grpc.RpcError as error:
         error.__traceback__ = None  # the error is the call, and would keep it with its channel until garbage is collected
-        raise from_status(error, connection.address) from None
+        ours = from_status(error, connection.address)
+        connection.lost |= ours.reason == "UNAVAILABLE"
+        raise ours from None
     except grpc.FutureCancelledError:
         raise _interrupted() from None
     except ValueError as error:  # so says grpc that another thread has closed the channel
         if not str(error).startswith("Cannot invoke RPC"):
             raise
         raise PodiumError("the connection was closed meanwhile", reason="CANCELLED", code=grpc.StatusCode.CANCELLED) from None
-
-
-def _open(address: str) -> Connection:
-    # A block that glibc's allocator takes back raises the size up to which it keeps free memory (mallopt(3), M_MMAP_THRESHOLD;
-    # 32 MiB is the most). Else the memory of each chunk goes back to the kernel, and is faulted in again page by page.
-    bytearray((32 << 20) - (64 << 10))
-    # A proxy that the environment names for the web does not lead to this machine.
-    options = [*_OPTIONS, ("grpc.enable_http_proxy", int(not address.startswith(_LOOPBACK)))]
-    channel = grpc.insecure_channel(address, options=options)
-    path = f"/{_SERVICE.full_name}/"
-    return Connection(
-        address,
-        turns.generation,
-        channel,
-        RegistryServiceStub(channel),
-        channel.stream_unary(f"{path}UploadBlob", None, UploadBlobResponse.FromString),
-        channel.unary_stream(f"{path}DownloadArtifact", DownloadArtifactRequest.SerializeToString, None),
-        Crew(),
-    )

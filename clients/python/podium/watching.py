@@ -125,6 +125,7 @@ class Watch:
 
     def _read(self) -> Generator[Step]:
         """The steps of one stream."""
+        self._newest = self._newest or self._transport.seen.newest
         request = WatchRequest(
             filters=self._filters,
             position=self._position,
@@ -158,6 +159,7 @@ class Watch:
         """Raises what would come back; forgets a position that leads nowhere."""
         if error.code is StatusCode.OUT_OF_RANGE:
             if error.reason == "POSITION_UNKNOWN" or not self._position:
+                self._transport.seen.forget(self._newest)
                 self._newest = ""
             self._restored |= error.reason == "POSITION_UNKNOWN"
             self._position = ""
