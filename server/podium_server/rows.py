@@ -80,18 +80,24 @@ def find(reader: Reader, table: type[R], condition: str, *parameters: object) ->
 @cache
 def insert_statement(table: type[Table], count: int = 1) -> str:
     """Inserts that many rows: all columns but a generated id, in the order of their declaration."""
-    columns = [column for column in _columns(table) if not (column == '"id"' and table._meta.auto_increment)]
+    columns = [column for column in quoted_columns(table) if not (column == '"id"' and table._meta.auto_increment)]
     row = f"({', '.join('?' * len(columns))})"
     return f'INSERT INTO "{table._meta.table_name}" ({", ".join(columns)}) VALUES {", ".join([row] * count)}'
 
 
 @cache
 def _select_statement(table: type[Table], condition: str) -> str:
-    return f'SELECT {", ".join(_columns(table))} FROM "{table._meta.table_name}" WHERE {condition}'
+    return f'SELECT {", ".join(quoted_columns(table))} FROM "{table._meta.table_name}" WHERE {condition}'
 
 
-def _columns(table: type[Table]) -> list[str]:
+def quoted_columns(table: type[Table]) -> list[str]:
+    """All columns, in the order of their declaration."""
     return [f'"{field.column_name}"' for field in table._meta.sorted_fields]
+
+
+def quoted_key(table: type[Table]) -> list[str]:
+    """The columns of the primary key."""
+    return [f'"{field.column_name}"' for field in table._meta.get_primary_keys()]  # type: ignore[no-untyped-call]  # Peewee's
 
 
 def _instance(table: type[R], row: tuple[Any, ...]) -> R:

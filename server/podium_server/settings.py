@@ -46,9 +46,8 @@ class Settings:
         """What was given for `options`, checked: click.UsageError says in a line what is wrong. Ends here for --print-settings."""
         _refuse_unknown((name for name in os.environ if name.startswith(_ENVIRONMENT)), map(_variable, _names()))
         given = {name: context.params[name] for name in _names() - {"config"}}
-        data: Path = given["data"].absolute()
-        given["database"] = given["database"] or data.joinpath("registry.db").as_uri().replace("file:", "sqlite:", 1)
-        given["blobs"] = given["blobs"] or data.joinpath("blobs").as_uri()
+        for name, url in places_in(given["data"]).items():
+            given[name] = given[name] or url
         settings = cls(**given)
         settings._check(context)
         if context.params["print_settings"]:
@@ -65,7 +64,7 @@ class Settings:
         if math.isnan(self.grace + self.heartbeat):  # which is in any range
             raise click.UsageError("--grace and --heartbeat are numbers of seconds")
         for name in ("database", "blobs"):
-            if context.get_parameter_source(name) == ParameterSource.COMMANDLINE and _PASSWORD.search(getattr(self, name)):
+            if context.get_parameter_source(name) == ParameterSource.COMMANDLINE and has_password(getattr(self, name)):
                 raise click.UsageError(f"all users of this machine see a password in --{name}: use {_variable(name)}, or --config")
 
     def _print(self, context: click.Context) -> None:
@@ -100,6 +99,20 @@ def options() -> list[click.Parameter]:
         _option("heartbeat", "The longest silence of a watch.", metavar="SECONDS", type=click.FloatRange(0.01, 3600), default=10),
         click.Option(["--print-settings"], is_flag=True, help="Prints what all this comes to, with where each is from, and ends."),
     ]
+
+
+def places_in(folder: Path) -> dict[str, str]:
+    """The URLs of the database and of the blobs that a data folder has."""
+    folder = folder.absolute()
+    return {
+        "database": folder.joinpath("registry.db").as_uri().replace("file:", "sqlite:", 1),
+        "blobs": folder.joinpath("blobs").as_uri(),
+    }
+
+
+def has_password(url: str) -> bool:
+    """Whether a URL should not be shown."""
+    return _PASSWORD.search(url) is not None
 
 
 def _option(name: str, text: str, **attributes: Any) -> click.Option:

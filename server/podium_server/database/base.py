@@ -4,7 +4,8 @@ Peewee makes the tables and builds the queries of lists; what every mutation run
 more than running it. There is a module for each database.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 Row = tuple[Any, ...]
@@ -33,11 +34,17 @@ class Connection(Protocol):
     def all(self, sql: str, *parameters: object) -> list[Row]:
         """All rows."""
 
+    def rows(self, sql: str, *parameters: object) -> Iterator[Row]:
+        """All rows, of which only a few are in memory at a time; within a transaction, one such question at a time."""
+
     def run(self, sql: str, *parameters: object) -> int:
         """Runs a statement; how many rows it changed."""
 
     def many(self, sql: str, rows: Iterable[Row]) -> None:
         """Runs a statement once for each row."""
+
+    def add(self, table: str, columns: Sequence[str], rows: Iterable[Row]) -> None:
+        """Adds rows of an earlier database, as fast as it can, with their ids: those that are generated go on after them."""
 
     def take_head(self) -> Head:
         """Begins a transaction of the only writer among all processes, and reads the head."""
@@ -91,8 +98,14 @@ class Database(Protocol):
     def connect_writer(self) -> Connection:
         """A connection of one's own."""
 
+    def hold(self) -> Connection:
+        """A connection that has taken the head for as long as it takes; StorageUnavailable if a server uses the database."""
+
     def tail(self) -> Tail:
         """What tells one thread of others' commits."""
+
+    def migrating(self) -> AbstractContextManager[None]:
+        """Nobody else changes its schema meanwhile."""
 
     def close_all(self) -> None:
         """Closes the connections of the pool."""

@@ -6,7 +6,7 @@ whether a commit was done that nobody answered is found by asking again with the
 
 import os
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from typing import TypeVar, cast
@@ -20,11 +20,12 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 
 from podium_server.database.base import Head, Row
-from podium_server.errors import InvalidArgument
+from podium_server.errors import InvalidArgument, StorageUnavailable
 
 T = TypeVar("T")
 
 CONNECTIONS = 32
+FETCHED_ROWS = 100
 CHANNEL = "podium"
 FLOOR_SECONDS = 0.1  # how soon a commit is seen of which no word came
 SOON_SECONDS = 0.001
@@ -44,6 +45,12 @@ _TIMEOUTS = "-c lock_timeout=20s -c statement_timeout=60s -c idle_in_transaction
 _NO_TIMEOUTS = "SET lock_timeout = 0; SET statement_timeout = 0"
 # A writer that stands still in the middle of a transaction holds all others up: a healthy one is idle for milliseconds.
 _WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL idle_in_transaction_session_timeout = '5s'"
+# For who reads a whole table, and waits for another database meanwhile.
+_TAKE_TIME = "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0"
+# Each server shares this lock while it runs, and who copies the registry has it alone. There may be a registry in each schema.
+_USE = f"(hashtext(current_schema()), {MIGRATION_LOCK >> 16})"
+_SHARE = f"SELECT 1 WHERE pg_try_advisory_lock_shared{_USE}"
+_HELD = "the database is being copied by podium migrate: wait until that has ended"
 _SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 # The clock is read after the lock was waited for: what is outside of the WITH comes later.
 _CLOCK = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
@@ -127,6 +134,17 @@ class PostgresDatabase(PooledPostgresqlDatabase):  # type: ignore[misc]  # Peewe
     def _can_reuse(self, raw: psycopg.Connection) -> bool:
         return raw.info.transaction_status == TransactionStatus.IDLE
 
+    def hold(self) -> "PostgresConnection":
+        """See Database.hold. Reads go on meanwhile, but no server can start."""
+        connection = self.connect_writer()
+        connection.live()
+        if connection.one(f"SELECT 1 WHERE pg_try_advisory_lock{_USE}") is None:
+            connection.close()
+            raise StorageUnavailable(f"{self.place} is in use: stop its servers first")
+        connection.take_head()
+        connection.run(_TAKE_TIME)
+        return connection
+
     def tail(self) -> "PostgresTail":
         """See Database.tail."""
         return PostgresTail(self.connect_writer())
@@ -139,6 +157,8 @@ class PostgresDatabase(PooledPostgresqlDatabase):  # type: ignore[misc]  # Peewe
             lock.live()
             lock.run(_NO_TIMEOUTS)
             lock.one("SELECT pg_advisory_lock(?)", MIGRATION_LOCK)
+            if lock.one(_SHARE) is None:
+                raise StorageUnavailable(_HELD)
             with self.connection_context():
                 self.execute_sql(_NO_TIMEOUTS)
                 yield
@@ -175,6 +195,13 @@ class PostgresConnection:
         """See Connection.all."""
         return self._execute(sql, parameters).fetchall()
 
+    def rows(self, sql: str, *parameters: object) -> Iterator[Row]:
+        """See Connection.rows."""
+        self.run(_TAKE_TIME)
+        with translated, self._opened.cursor("rows") as cursor:
+            cursor.itersize = FETCHED_ROWS
+            yield from cursor.execute(_translate(sql), parameters)
+
     def run(self, sql: str, *parameters: object) -> int:
         """See Connection.run."""
         return self._execute(sql, parameters).rowcount
@@ -183,6 +210,14 @@ class PostgresConnection:
         """See Connection.many."""
         with translated:
             self._opened.cursor().executemany(_translate(sql), rows)
+
+    def add(self, table: str, columns: Sequence[str], rows: Iterable[Row]) -> None:
+        """See Connection.add."""
+        with translated, self._opened.cursor().copy(f'COPY "{table}" ({", ".join(columns)}) FROM STDIN') as copy:
+            for row in rows:
+                copy.write_row(row)
+        if '"id"' in columns:
+            self.one(f"""SELECT setval(pg_get_serial_sequence('"{table}"', 'id'), max(id)) FROM "{table}" """)
 
     def take_head(self) -> Head:
         """See Connection.take_head."""
@@ -256,6 +291,8 @@ class PostgresTail:
         raw = self.connection.live()
         if raw is not self._listening:
             self.connection.run(f"LISTEN {CHANNEL}")
+            if self.connection.one(_SHARE) is None:
+                raise StorageUnavailable(_HELD)
             self._listening = raw
         else:
             with translated:

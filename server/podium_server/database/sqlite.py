@@ -6,7 +6,7 @@
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from playhouse.apsw_ext import APSWDatabase
 from playhouse.pool import PooledDatabase
 
 from podium_server.database.base import Head, Row
+from podium_server.errors import StorageUnavailable
 
 T = TypeVar("T")
 
@@ -80,6 +81,18 @@ class SqliteDatabase(PooledDatabase, APSWDatabase):  # type: ignore[misc]  # Pee
         raw.set_busy_handler(_ask_again)
         return SqliteConnection(raw)
 
+    def hold(self) -> "SqliteConnection":
+        """See Database.hold. Nobody else can even read meanwhile."""
+        with translated:
+            connection = SqliteConnection(apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READWRITE))
+        connection.run("PRAGMA locking_mode = exclusive")
+        try:
+            connection.take_head()
+        except OperationalError as error:
+            connection.close()
+            raise StorageUnavailable(f"{self.place} is in use: stop its servers first") from error
+        return connection
+
     def tail(self) -> "SqliteTail":
         """See Database.tail."""
         return SqliteTail(self.connect_writer())
@@ -133,6 +146,11 @@ class SqliteConnection:
         with translated:
             return cast(list[Row], self._cursor.execute(sql, parameters).fetchall())
 
+    def rows(self, sql: str, *parameters: object) -> Iterator[Row]:
+        """See Connection.rows."""
+        with translated:
+            yield from self._raw.cursor().execute(sql, parameters)
+
     def run(self, sql: str, *parameters: object) -> int:
         """See Connection.run."""
         with translated:
@@ -143,6 +161,10 @@ class SqliteConnection:
         """See Connection.many."""
         with translated:
             self._cursor.executemany(sql, rows)
+
+    def add(self, table: str, columns: Sequence[str], rows: Iterable[Row]) -> None:
+        """See Connection.add."""
+        self.many(f'INSERT INTO "{table}" ({", ".join(columns)}) VALUES ({", ".join("?" * len(columns))})', rows)
 
     def take_head(self) -> Head:
         """See Connection.take_head."""

@@ -9,6 +9,7 @@ from podium.cli.session import Session, shared_options
 
 _MODULES = {
     "serve": "serve",
+    "migrate": "migrate",
     "push": "push",
     "models": "models",
     "model": "models",

@@ -1,5 +1,8 @@
 """podium serve: the server, run by the same command."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import click
 from podium_server.settings import Settings, options
 
@@ -18,9 +21,16 @@ def serve(context: click.Context, session: Session, /, **_given: object) -> None
     if session.json:
         raise click.UsageError("serve has no --json: its one line is for whoever waits until it is ready")
     settings = Settings.of(context)
-    try:
+    with needs_server("serve"):
         from podium_server.__main__ import run
-    except ModuleNotFoundError as error:
-        message = f"podium serve needs the server: pip install 'podium[server]' (there is no module {error.name})"
-        raise click.ClickException(message) from error
     run(settings)
+
+
+@contextmanager
+def needs_server(command: str) -> Iterator[None]:
+    """Says that what is imported is another extra."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        message = f"podium {command} needs the server: pip install 'podium[server]' (there is no module {error.name})"
+        raise click.ClickException(message) from error
