@@ -2,13 +2,15 @@
 
 It holds to the documented protocol where other fakes let things pass: a resumable session persists in steps of 256 KiB and says so
 (308 with Range), ignores bytes that it has, refuses a gap, and once it is an object answers with that and takes nothing more; 410
-for a session that is lost, 412 for a generation that is not there, 400 for a wrong CRC32C. Everything is in DIR, a folder a bucket
-(one that is not there is a bucket that is not there), so it can be killed and started again. The first line of stdout is the port.
+for a session that is lost, 412 for a generation that is not there, 400 for a wrong CRC32C. A signed URL is verified, see
+gcs_signatures.py, and refused with a header that nobody needs to read. Everything is in DIR, a folder a bucket (one that is not
+there is a bucket that is not there), so it can be killed and started again. The first line of stdout is the port.
 
 POST /control/order takes a JSON order, for the next `count` requests whose `method` and `path` (a regular expression, searched for
 in path and query) match: answer with `status` and `headers` and do nothing; wait for `delay` seconds; cut the connection after so
 many bytes of the body, `cut_request`, or after so many of the answer's, `cut_answer`; `damage` what is sent; `misreport` what its
-CRC32C is. GET /control/requests tells all requests since the start: method, path, status, bytes of the body that were read.
+CRC32C is; take a signed URL for `late` by so many seconds, or read another object `instead`. GET /control/requests tells all
+requests since the start: method, path, status, bytes of the body that were read.
 """
 
 import base64
@@ -25,9 +27,11 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 from uuid import uuid4
 
 import google_crc32c
+from gcs_signatures import fault_of
 
 STEP = 256 << 10
 BLOCK = 1 << 20
+READ_HEADERS = {"host", "range", "accept-encoding", "user-agent", "connection"}
 RANGE = re.compile(r"bytes (?:([0-9]+)-([0-9]+)|\*)/([0-9]+|\*)")
 
 
@@ -363,6 +367,14 @@ class Handler(BaseHTTPRequestHandler):
                 headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
             self.answer(status, headers=headers, file=file, start=start, length=stop - start)
 
+    def read_signed(self, bucket, name):
+        if needless := {header.lower() for header in self.headers} - READ_HEADERS:
+            raise Refused(400, f"Why are these told to a bucket: {needless}")
+        fault = fault_of(self.path, self.headers["Host"], self.store.folder, time.time() + self.order.get("late", 0))
+        if fault:
+            raise Refused(*fault)
+        self.download(bucket, self.order.get("instead", name))
+
     def delete(self, bucket, name):
         self.store.delete(bucket, name, self.query)
         self.answer(204)
@@ -450,6 +462,12 @@ class Handler(BaseHTTPRequestHandler):
             session.data.unlink()
         self.answer(499)
 
+    # Accounts
+
+    def give_token(self):
+        self.drain()
+        self.answer(200, {"access_token": "of the fake", "token_type": "Bearer", "expires_in": 3600})
+
     # Control
 
     def add_order(self):
@@ -474,6 +492,8 @@ ROUTES = (
     ("DELETE", "/upload/storage/v1/b/([^/]+)/o", Handler.cancel),
     ("POST", "/control/order", Handler.add_order),
     ("GET", "/control/requests", Handler.tell_requests),
+    ("POST", "/token", Handler.give_token),
+    ("GET", "/([^/]+)/(.+)", Handler.read_signed),
 )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from conformance.languages import ROOT, build, skip
+from gcs_signatures import make_account
 from processes import Process
 from streams import until
 
@@ -57,6 +58,11 @@ class StrictFake(GcsServer):
 
     def _wait(self):
         self.port = int(self.process.line())
+
+    def account(self, folder):
+        """The environment of a server whose account has its key in a folder, so that it can sign URLs."""
+        key = make_account(self.folder, folder, f"{self.address}/token")
+        return {"API_ENDPOINT_OVERRIDE": self.address, "GOOGLE_APPLICATION_CREDENTIALS": str(key)}
 
     def order(self, **order):
         """Orders what becomes of the next request, or of `count`; see gcs_fake.py."""

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from gcs_servers import BUCKET
-from podium_server.blobs import gcs_bucket, gcs_reader, open_store
+from podium_server.blobs import gcs_calls, gcs_reader, open_store
 from podium_server.blobs.errors import NoSuchBlob, PartialLost, StoreUnavailable
 from streams import MIB, digest_of, until
 
@@ -27,7 +27,7 @@ UPLOAD = f"/upload/storage/v1/b/{BUCKET}/o"
 def store(gcs, monkeypatch):
     for name, value in gcs.environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(gcs_bucket, "_BACKOFF", lambda _: 0.01)
+    monkeypatch.setattr(gcs_calls, "_BACKOFF", lambda _: 0.01)
     return open_store(f"gs://{BUCKET}/some/prefix")
 
 
@@ -79,7 +79,7 @@ def sent_bytes(gcs):
 
 
 def impatient(monkeypatch):
-    monkeypatch.setattr(gcs_bucket, "PATIENCE_SECONDS", 0)
+    monkeypatch.setattr(gcs_calls, "PATIENCE_SECONDS", 0)
 
 
 # What is asked
@@ -295,7 +295,7 @@ def test_when_patience_ends_the_store_is_unavailable_in_one_line(store, gcs, mon
         gcs.order(status=503)
         with pytest.raises(StoreUnavailable) as away:
             ask()
-        assert str(away.value) == f"the bucket {BUCKET} does not work now: Cloud Storage answers 503"
+        assert str(away.value) == f"the bucket {BUCKET} does not work now: it answers 503"
     assert get(store, digest) == b"x"
 
 

@@ -69,6 +69,7 @@ def test_every_limit_is_told():
         max_transfers=256,
         max_watch_filters=1_000,
         max_watches=10_000,
+        max_sign_downloads=100,
     )
     assert len(told.ListFields()) == len(Limits.DESCRIPTOR.fields)
 

@@ -42,6 +42,7 @@ from podium_server.resolve import Resolve
 from podium_server.rows import Reader
 from podium_server.service import SERVICE, add_service
 from podium_server.settings import Settings, options
+from podium_server.signing import Signing
 from podium_server.stages import Stages
 from podium_server.standby import Options, open_patiently
 from podium_server.tailer import Tailer
@@ -149,6 +150,7 @@ async def _serve(settings: Settings, opened: Opened, address: str, server_option
         Versions(database, ledger),
         resolve,
         artifacts,
+        Signing(store, resolve.find_target, read),
         Stages(ledger, lifecycles, references),
         Aliases(database, ledger, references),
         Events(database),

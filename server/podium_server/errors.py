@@ -82,6 +82,10 @@ class FileIsExternal(PodiumError):
     status, reason = StatusCode.FAILED_PRECONDITION, "FILE_IS_EXTERNAL"
 
 
+class CannotSign(PodiumError):
+    status, reason = StatusCode.FAILED_PRECONDITION, "CANNOT_SIGN"
+
+
 class TooMany(PodiumError):
     status, reason = StatusCode.FAILED_PRECONDITION, "TOO_MANY"
 

@@ -20,9 +20,9 @@ from google.protobuf.message_factory import GetMessageClass
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
-from podium_server.blobs.errors import PartialLost, StoreError, StoreFull
+from podium_server.blobs.errors import PartialLost, SigningFailed, StoreError, StoreFull
 from podium_server.database import storage_error
-from podium_server.errors import InvalidArgument, PodiumError, StorageFull, StorageUnavailable, UploadBusy, one_line
+from podium_server.errors import CannotSign, InvalidArgument, PodiumError, StorageFull, StorageUnavailable, UploadBusy, one_line
 from podium_server.ledger import Caller
 from podium_server.limits import MAX_ACTOR_BYTES, byte_length
 from podium_server.rows import Reader
@@ -151,6 +151,8 @@ def _store_error(error: Exception) -> PodiumError | None:
         return StorageFull(str(error))
     if isinstance(error, PartialLost):
         return UploadBusy(str(error))
+    if isinstance(error, SigningFailed):
+        return CannotSign(str(error))
     return StorageUnavailable(str(error)) if isinstance(error, StoreError) else None
 
 

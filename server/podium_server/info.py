@@ -44,4 +44,5 @@ class Info:
             free_bytes=self._store.usage().free_bytes,
             limits=limits(),
             lifecycles=self._lifecycles.messages,
+            signs_downloads=self._store.signs,
         )

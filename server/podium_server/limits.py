@@ -14,6 +14,7 @@ MAX_MESSAGE_BYTES = 4 * MIB
 MAX_CHUNK_BYTES = 2 * MIB
 MAX_BLOB_BYTES = 512 * GIB  # its row has a CRC32C of every MiB: 2 MiB of them
 MAX_FIND_BLOBS = 10_000
+MAX_SIGN_DOWNLOADS = 100  # so many in one message, and each may be a question to another server
 
 MAX_FILES = 10_000
 MAX_PATH_BYTES = 1_024
@@ -91,6 +92,7 @@ def limits() -> Limits:
         max_transfers=MAX_TRANSFERS,
         max_watch_filters=MAX_WATCH_FILTERS,
         max_watches=MAX_WATCHES,
+        max_sign_downloads=MAX_SIGN_DOWNLOADS,
     )
 
 

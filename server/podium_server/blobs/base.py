@@ -1,4 +1,4 @@
-"""The contract of a blob store: seven methods, and what an unfinished and a finished blob can do.
+"""The contract of a blob store: eight methods, and what an unfinished and a finished blob can do.
 
 Everything here blocks, so it is called in threads. A store never checks a digest, it only names blobs by them: a digest is
 `sha256:` and 64 lowercase hex digits. Sizes and offsets are bytes. Any method may raise StoreFull or StoreUnavailable.
@@ -67,6 +67,10 @@ class Reader(Protocol):
 class BlobStore(Protocol):
     """Keeps blobs under their digests."""
 
+    @property
+    def signs(self) -> bool:
+        """Whether it can sign URLs."""
+
     def owner(self, registry: str) -> str:
         """The uid of the registry whose blobs these are: this one, from now on, if they were nobody's. Tries once."""
 
@@ -91,3 +95,6 @@ class BlobStore(Protocol):
 
     def usage(self) -> Usage:
         """How much room there is."""
+
+    def sign(self, digest: str, seconds: int, /) -> str:
+        """A URL by which anyone can read a blob over HTTP for so long, if it is there: a key, not to be shown. SigningFailed."""

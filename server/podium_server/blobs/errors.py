@@ -25,5 +25,9 @@ class PartialLost(StoreError):
     """Another writer has taken this partial over."""
 
 
+class SigningFailed(StoreError):
+    """The store could not sign a URL."""
+
+
 class UnsupportedStore(StoreError):
     """The URL names no store that this release knows."""

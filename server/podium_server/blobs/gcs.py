@@ -9,12 +9,15 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from google.api_core.exceptions import PreconditionFailed
+from google.auth.exceptions import GoogleAuthError
+from requests import RequestException
 
 from podium_server.blobs.base import Usage
-from podium_server.blobs.errors import NoSuchBlob
+from podium_server.blobs.errors import NoSuchBlob, SigningFailed, StoreUnavailable
 from podium_server.blobs.gcs_bucket import GcsBucket
 from podium_server.blobs.gcs_partial import GcsPartial, Place, resumed
 from podium_server.blobs.gcs_reader import GcsReader, Ranges
+from podium_server.blobs.gcs_signer import signer_of
 
 OWNER_BYTES = 100
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
@@ -28,6 +31,12 @@ class GcsStore:
         self._bucket = GcsBucket(bucket)
         self._ranges = Ranges(self._bucket)
         self._prefix = f"{prefix}/" if prefix else ""
+        self._signer = signer_of(self._bucket.credentials)
+
+    @property
+    def signs(self) -> bool:
+        """See BlobStore.signs."""
+        return self._signer is not None
 
     def owner(self, registry: str) -> str:
         """See BlobStore.owner."""
@@ -75,6 +84,18 @@ class GcsStore:
     def usage(self) -> Usage:
         """See BlobStore.usage."""
         return Usage(None, None)
+
+    def sign(self, digest: str, seconds: int, /) -> str:
+        """See BlobStore.sign."""
+        name = self._name(digest)
+        if self._signer is None:
+            raise SigningFailed("the server's account cannot sign URLs")
+        try:
+            return self._bucket.sign(name, seconds, self._signer)
+        except StoreUnavailable as error:
+            raise SigningFailed(str(error)) from None
+        except (GoogleAuthError, RequestException) as error:
+            raise SigningFailed(f"the server's account cannot sign URLs now: {type(error).__name__}") from None
 
     def _name(self, digest: str) -> str:
         match = _DIGEST.fullmatch(digest)

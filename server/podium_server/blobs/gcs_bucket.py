@@ -1,49 +1,22 @@
-"""What is asked of a bucket. Every request has a timeout and goes through one retry layer, tenacity; the library's own is off.
+"""What is asked of a bucket."""
 
-The text of an error never goes on: it may hold the URI of an upload session, and whoever has that can write to it.
-"""
-
-import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from datetime import timedelta
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import requests
-import urllib3
 from google.api_core import exceptions
-from google.auth.exceptions import GoogleAuthError, TransportError
+from google.auth.credentials import Credentials, Signing
+from google.auth.exceptions import GoogleAuthError
 from google.cloud import storage
 from requests.adapters import HTTPAdapter
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_before_delay, wait_random_exponential
 
-from podium_server.blobs.errors import StoreUnavailable
+from podium_server.blobs.gcs_calls import TIMEOUT, Calls, checked, failure
 
-log = logging.getLogger(__name__)
-
-T = TypeVar("T")
-
-
-class Unfinished(Exception):
-    """The answer is that not all is done: ask again."""
-
-
-PATIENCE_SECONDS = 30.0
-TIMEOUT = (5.0, 30.0)  # seconds: to connect, and of silence
 CONNECTIONS = 64  # kept open: more than all threads that transfer use at once
-
-_BACKOFF = wait_random_exponential(multiplier=0.2, max=5)
-_MAY_PASS = {408, 429, 500, 502, 503, 504}
-_CUT = (
-    Unfinished,
-    requests.ConnectionError,
-    requests.Timeout,
-    requests.exceptions.ChunkedEncodingError,
-    urllib3.exceptions.HTTPError,
-    TransportError,
-)
-_FAILURES = (*_CUT, exceptions.GoogleAPICallError, requests.RequestException, GoogleAuthError)
 
 
 class Stored(NamedTuple):
@@ -72,43 +45,28 @@ class GcsBucket:
     """A bucket. Any method raises StoreUnavailable; those that replace a generation (0: none) let PreconditionFailed through."""
 
     def __init__(self, name: str) -> None:
-        self._where = f"the bucket {name}"
+        self.call = Calls(
+            f"the bucket {name}",
+            refused="refuses this server: give its account the role Storage Object User there",
+            missing="is not there: create it, or start the server with another --blobs",
+        )
         # Otherwise the library asks for the bucket's metadata beside every call, in threads and with retries of its own.
         os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
         try:
             self._client = storage.Client(project=None)
         except GoogleAuthError as error:
-            raise self._unavailable(error) from None
+            raise self.call.unavailable(error) from None
         self._bucket = self._client.bucket(name)
         self._http: requests.Session = self._client._http  # noqa: SLF001 - the one way to its session, by the library's own samples
         if not getattr(self._http, "is_mtls", False):
             for scheme in ("https://", "http://"):
                 self._http.mount(scheme, HTTPAdapter(pool_maxsize=CONNECTIONS))
 
-    def call(self, action: Callable[[], T], *, patience: float | None = None) -> T:
-        """Does something, again for as long as it may pass and patience (in seconds) lasts."""
-        attempts = Retrying(
-            retry=retry_if_exception(_may_pass),
-            wait=_pause,
-            stop=stop_before_delay(PATIENCE_SECONDS if patience is None else patience),
-            before_sleep=self._say_that_it_failed,
-            reraise=True,
-        )
-        try:
-            return attempts(action)
-        except exceptions.PreconditionFailed:
-            raise
-        except _FAILURES as error:
-            raise self._unavailable(error) from None
-
     def request(
         self, method: str, uri: str, headers: Mapping[str, str], body: Body | None = None, *, stream: bool = False
     ) -> requests.Response:
         """One request within a `call`; a stream is to be closed. An answer that may pass is raised."""
-        response = self._http.request(method, uri, data=body, headers=headers, timeout=TIMEOUT, stream=stream)
-        if response.status_code in _MAY_PASS:
-            raise failure(response)
-        return response
+        return checked(self._http.request(method, uri, data=body, headers=headers, timeout=TIMEOUT, stream=stream))
 
     def check(self, *, patience: float | None = None) -> None:
         """StoreUnavailable if the bucket is not there or does not let this server in."""
@@ -181,6 +139,21 @@ class GcsBucket:
         )
         return uri
 
+    @property
+    def credentials(self) -> Credentials:
+        """Those of the server's account."""
+        credentials: Credentials = self._client._credentials  # noqa: SLF001 - the library reads them so to sign
+        return credentials
+
+    def sign(self, name: str, seconds: int, signer: Signing) -> str:
+        """A URL by which anyone can read the object of that name for so long: a key to it, not to be shown.
+
+        It names no generation, which would take a question for each: the name is a digest, so whatever takes the object's place
+        has the same bytes, or is found out by who reads it.
+        """
+        url: str = self._bucket.blob(name).generate_signed_url(timedelta(seconds=seconds), version="v4", credentials=signer)
+        return url
+
     def _page(self, prefix: str, token: str | None, size: int) -> tuple[list[str], str | None]:
         found = self._client.list_blobs(
             self._bucket,
@@ -206,44 +179,6 @@ class GcsBucket:
                     return None
             raise failure(response)
 
-    def _say_that_it_failed(self, state: RetryCallState) -> None:
-        assert state.outcome is not None
-        assert state.next_action is not None
-        log.info("%s: trying again in %.1f s", self._unavailable(state.outcome.exception()), state.next_action.sleep)
-
-    def _unavailable(self, error: Any) -> StoreUnavailable:
-        """What an error of the library means, in one line."""
-        match getattr(error, "code", None):
-            case 401 | 403:
-                told = "refuses this server: give its account the role Storage Object User there"
-            case 404:
-                told = "is not there: create it, or start the server with another --blobs"
-            case int(code):
-                told = f"does not work now: Cloud Storage answers {code}"
-            case _ if isinstance(error, GoogleAuthError) and not isinstance(error, TransportError):
-                told = "needs credentials that Google accepts: set GOOGLE_APPLICATION_CREDENTIALS to the file with them"
-            case _:
-                told = f"cannot be reached: {type(error).__name__}"
-        return StoreUnavailable(f"{self._where} {told}")
-
-
-def failure(response: requests.Response) -> exceptions.GoogleAPICallError:
-    """What the library raises for such an answer."""
-    error: exceptions.GoogleAPICallError = exceptions.from_http_response(response)  # type: ignore[no-untyped-call]
-    return error
-
 
 def _stored(blob: storage.Blob) -> Stored:
     return Stored(blob.name, blob.generation, blob.size, blob.crc32c)
-
-
-def _may_pass(error: BaseException) -> bool:
-    return isinstance(error, _CUT) or (isinstance(error, exceptions.GoogleAPICallError) and error.code in _MAY_PASS)
-
-
-def _pause(state: RetryCallState) -> float:
-    """Seconds: growing, by chance, and no fewer than the answer asks for."""
-    assert state.outcome is not None
-    response = getattr(state.outcome.exception(), "response", None)
-    asked = response.headers.get("Retry-After", "") if response is not None else ""
-    return max(_BACKOFF(state), float(asked) if asked.isdigit() else 0.0)

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import requests
 
 from podium_server.blobs.errors import PartialLost, StoreError
-from podium_server.blobs.gcs_bucket import Body, GcsBucket, Stored, Unfinished, failure
+from podium_server.blobs.gcs_bucket import Body, GcsBucket, Stored
+from podium_server.blobs.gcs_calls import Unfinished, failure
 
 STEP_BYTES = 256 << 10
 

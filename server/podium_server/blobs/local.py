@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from podium_server.blobs.base import Usage
-from podium_server.blobs.errors import NoSuchBlob, StoreUnavailable
+from podium_server.blobs.errors import NoSuchBlob, SigningFailed, StoreUnavailable
 from podium_server.blobs.files import sync_folder, translated
 from podium_server.blobs.local_partial import LocalPartial, create, resumed
 
@@ -17,6 +17,8 @@ _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 
 class LocalStore:
     """Blobs in a folder of a local file system, one that has hard links and locks."""
+
+    signs = False
 
     def __init__(self, folder: Path) -> None:
         self._owner = folder / "registry"
@@ -85,6 +87,10 @@ class LocalStore:
         with translated():
             disk = os.statvfs(self._blobs)
         return Usage(disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize)
+
+    def sign(self, _digest: str, _seconds: int, /) -> str:
+        """See BlobStore.sign."""
+        raise SigningFailed("a folder has no URLs that others could read")
 
     def _gone(self) -> StoreUnavailable:
         return StoreUnavailable(f"the folder of the blobs is gone: {self._blobs}")

@@ -9,6 +9,7 @@ package podiumv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -687,11 +688,214 @@ func (x *DownloadArtifactHeader) GetDigest() string {
 	return ""
 }
 
+// SignDownloadsRequest names files of one version.
+type SignDownloadsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which version. See RegistryService, References.
+	Reference string `protobuf:"bytes,1,opt,name=reference,proto3" json:"reference,omitempty"`
+	// The paths of stored files, at most GetServerInfo's `max_sign_downloads`. An external one is FAILED_PRECONDITION,
+	// FILE_IS_EXTERNAL.
+	Paths []string `protobuf:"bytes,2,rep,name=paths,proto3" json:"paths,omitempty"`
+	// A position that the reply must show.
+	AtLeast       string `protobuf:"bytes,3,opt,name=at_least,json=atLeast,proto3" json:"at_least,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SignDownloadsRequest) Reset() {
+	*x = SignDownloadsRequest{}
+	mi := &file_podium_v1_artifacts_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SignDownloadsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SignDownloadsRequest) ProtoMessage() {}
+
+func (x *SignDownloadsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_podium_v1_artifacts_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SignDownloadsRequest.ProtoReflect.Descriptor instead.
+func (*SignDownloadsRequest) Descriptor() ([]byte, []int) {
+	return file_podium_v1_artifacts_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *SignDownloadsRequest) GetReference() string {
+	if x != nil {
+		return x.Reference
+	}
+	return ""
+}
+
+func (x *SignDownloadsRequest) GetPaths() []string {
+	if x != nil {
+		return x.Paths
+	}
+	return nil
+}
+
+func (x *SignDownloadsRequest) GetAtLeast() string {
+	if x != nil {
+		return x.AtLeast
+	}
+	return ""
+}
+
+// SignDownloadsResponse says where the files can be read.
+type SignDownloadsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The number of the version that the reference meant.
+	Number int64 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	// The files, in the order of the request.
+	Downloads []*SignedDownload `protobuf:"bytes,2,rep,name=downloads,proto3" json:"downloads,omitempty"`
+	// Until when the URLs can be used, by the server's clock: a quarter of an hour. What is being read then goes on.
+	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SignDownloadsResponse) Reset() {
+	*x = SignDownloadsResponse{}
+	mi := &file_podium_v1_artifacts_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SignDownloadsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SignDownloadsResponse) ProtoMessage() {}
+
+func (x *SignDownloadsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_podium_v1_artifacts_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SignDownloadsResponse.ProtoReflect.Descriptor instead.
+func (*SignDownloadsResponse) Descriptor() ([]byte, []int) {
+	return file_podium_v1_artifacts_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *SignDownloadsResponse) GetNumber() int64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *SignDownloadsResponse) GetDownloads() []*SignedDownload {
+	if x != nil {
+		return x.Downloads
+	}
+	return nil
+}
+
+func (x *SignDownloadsResponse) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+// SignedDownload is where one file can be read.
+type SignedDownload struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The path of the file.
+	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	// Whoever has this URL can read the file by GET, in ranges too, and nothing else. Send no credentials with it, follow no redirect,
+	// and show it to nobody. If it is refused or the bytes do not come, DownloadArtifact gives them.
+	Url string `protobuf:"bytes,2,opt,name=url,proto3" json:"url,omitempty"`
+	// The size of the file in bytes.
+	SizeBytes int64 `protobuf:"varint,3,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
+	// The digest of the file. The client checks it: nobody else has looked at the bytes.
+	Digest        string `protobuf:"bytes,4,opt,name=digest,proto3" json:"digest,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SignedDownload) Reset() {
+	*x = SignedDownload{}
+	mi := &file_podium_v1_artifacts_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SignedDownload) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SignedDownload) ProtoMessage() {}
+
+func (x *SignedDownload) ProtoReflect() protoreflect.Message {
+	mi := &file_podium_v1_artifacts_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SignedDownload.ProtoReflect.Descriptor instead.
+func (*SignedDownload) Descriptor() ([]byte, []int) {
+	return file_podium_v1_artifacts_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *SignedDownload) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *SignedDownload) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *SignedDownload) GetSizeBytes() int64 {
+	if x != nil {
+		return x.SizeBytes
+	}
+	return 0
+}
+
+func (x *SignedDownload) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
 var File_podium_v1_artifacts_proto protoreflect.FileDescriptor
 
 const file_podium_v1_artifacts_proto_rawDesc = "" +
 	"\n" +
-	"\x19podium/v1/artifacts.proto\x12\tpodium.v1\"A\n" +
+	"\x19podium/v1/artifacts.proto\x12\tpodium.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"A\n" +
 	"\bBlobSpec\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\tR\x06digest\x12\x1d\n" +
 	"\n" +
@@ -732,7 +936,22 @@ const file_podium_v1_artifacts_proto_rawDesc = "" +
 	"\x06number\x18\x01 \x01(\x03R\x06number\x12\x1d\n" +
 	"\n" +
 	"size_bytes\x18\x02 \x01(\x03R\tsizeBytes\x12\x16\n" +
-	"\x06digest\x18\x03 \x01(\tR\x06digestBR\n" +
+	"\x06digest\x18\x03 \x01(\tR\x06digest\"e\n" +
+	"\x14SignDownloadsRequest\x12\x1c\n" +
+	"\treference\x18\x01 \x01(\tR\treference\x12\x14\n" +
+	"\x05paths\x18\x02 \x03(\tR\x05paths\x12\x19\n" +
+	"\bat_least\x18\x03 \x01(\tR\aatLeast\"\xa5\x01\n" +
+	"\x15SignDownloadsResponse\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x03R\x06number\x127\n" +
+	"\tdownloads\x18\x02 \x03(\v2\x19.podium.v1.SignedDownloadR\tdownloads\x12;\n" +
+	"\vexpire_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\"m\n" +
+	"\x0eSignedDownload\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\x10\n" +
+	"\x03url\x18\x02 \x01(\tR\x03url\x12\x1d\n" +
+	"\n" +
+	"size_bytes\x18\x03 \x01(\x03R\tsizeBytes\x12\x16\n" +
+	"\x06digest\x18\x04 \x01(\tR\x06digestBR\n" +
 	"\rdev.podium.v1P\x01Z?github.com/podium-registry/podium/clients/go/podium/v1;podiumv1b\x06proto3"
 
 var (
@@ -747,7 +966,7 @@ func file_podium_v1_artifacts_proto_rawDescGZIP() []byte {
 	return file_podium_v1_artifacts_proto_rawDescData
 }
 
-var file_podium_v1_artifacts_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_podium_v1_artifacts_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_podium_v1_artifacts_proto_goTypes = []any{
 	(*BlobSpec)(nil),                 // 0: podium.v1.BlobSpec
 	(*FindMissingBlobsRequest)(nil),  // 1: podium.v1.FindMissingBlobsRequest
@@ -759,17 +978,23 @@ var file_podium_v1_artifacts_proto_goTypes = []any{
 	(*DownloadArtifactRequest)(nil),  // 7: podium.v1.DownloadArtifactRequest
 	(*DownloadArtifactResponse)(nil), // 8: podium.v1.DownloadArtifactResponse
 	(*DownloadArtifactHeader)(nil),   // 9: podium.v1.DownloadArtifactHeader
+	(*SignDownloadsRequest)(nil),     // 10: podium.v1.SignDownloadsRequest
+	(*SignDownloadsResponse)(nil),    // 11: podium.v1.SignDownloadsResponse
+	(*SignedDownload)(nil),           // 12: podium.v1.SignedDownload
+	(*timestamppb.Timestamp)(nil),    // 13: google.protobuf.Timestamp
 }
 var file_podium_v1_artifacts_proto_depIdxs = []int32{
-	0, // 0: podium.v1.FindMissingBlobsRequest.blobs:type_name -> podium.v1.BlobSpec
-	3, // 1: podium.v1.FindMissingBlobsResponse.missing:type_name -> podium.v1.MissingBlob
-	5, // 2: podium.v1.UploadBlobRequest.header:type_name -> podium.v1.UploadBlobHeader
-	9, // 3: podium.v1.DownloadArtifactResponse.header:type_name -> podium.v1.DownloadArtifactHeader
-	4, // [4:4] is the sub-list for method output_type
-	4, // [4:4] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	0,  // 0: podium.v1.FindMissingBlobsRequest.blobs:type_name -> podium.v1.BlobSpec
+	3,  // 1: podium.v1.FindMissingBlobsResponse.missing:type_name -> podium.v1.MissingBlob
+	5,  // 2: podium.v1.UploadBlobRequest.header:type_name -> podium.v1.UploadBlobHeader
+	9,  // 3: podium.v1.DownloadArtifactResponse.header:type_name -> podium.v1.DownloadArtifactHeader
+	12, // 4: podium.v1.SignDownloadsResponse.downloads:type_name -> podium.v1.SignedDownload
+	13, // 5: podium.v1.SignDownloadsResponse.expire_time:type_name -> google.protobuf.Timestamp
+	6,  // [6:6] is the sub-list for method output_type
+	6,  // [6:6] is the sub-list for method input_type
+	6,  // [6:6] is the sub-list for extension type_name
+	6,  // [6:6] is the sub-list for extension extendee
+	0,  // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_podium_v1_artifacts_proto_init() }
@@ -792,7 +1017,7 @@ func file_podium_v1_artifacts_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_podium_v1_artifacts_proto_rawDesc), len(file_podium_v1_artifacts_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -24,7 +24,7 @@ var File_podium_v1_registry_service_proto protoreflect.FileDescriptor
 
 const file_podium_v1_registry_service_proto_rawDesc = "" +
 	"\n" +
-	" podium/v1/registry_service.proto\x12\tpodium.v1\x1a\x17podium/v1/aliases.proto\x1a\x19podium/v1/artifacts.proto\x1a\x16podium/v1/events.proto\x1a\x16podium/v1/models.proto\x1a\x17podium/v1/resolve.proto\x1a\x16podium/v1/server.proto\x1a\x16podium/v1/stages.proto\x1a\x18podium/v1/versions.proto\x1a\x15podium/v1/watch.proto2\xc5\r\n" +
+	" podium/v1/registry_service.proto\x12\tpodium.v1\x1a\x17podium/v1/aliases.proto\x1a\x19podium/v1/artifacts.proto\x1a\x16podium/v1/events.proto\x1a\x16podium/v1/models.proto\x1a\x17podium/v1/resolve.proto\x1a\x16podium/v1/server.proto\x1a\x16podium/v1/stages.proto\x1a\x18podium/v1/versions.proto\x1a\x15podium/v1/watch.proto2\x9e\x0e\n" +
 	"\x0fRegistryService\x12L\n" +
 	"\vCreateModel\x12\x1d.podium.v1.CreateModelRequest\x1a\x1e.podium.v1.CreateModelResponse\x12H\n" +
 	"\bGetModel\x12\x1a.podium.v1.GetModelRequest\x1a\x1b.podium.v1.GetModelResponse\"\x03\x90\x02\x01\x12N\n" +
@@ -42,7 +42,8 @@ const file_podium_v1_registry_service_proto_rawDesc = "" +
 	"\x10FindMissingBlobs\x12\".podium.v1.FindMissingBlobsRequest\x1a#.podium.v1.FindMissingBlobsResponse\"\x03\x90\x02\x01\x12K\n" +
 	"\n" +
 	"UploadBlob\x12\x1c.podium.v1.UploadBlobRequest\x1a\x1d.podium.v1.UploadBlobResponse(\x01\x12b\n" +
-	"\x10DownloadArtifact\x12\".podium.v1.DownloadArtifactRequest\x1a#.podium.v1.DownloadArtifactResponse\"\x03\x90\x02\x010\x01\x12X\n" +
+	"\x10DownloadArtifact\x12\".podium.v1.DownloadArtifactRequest\x1a#.podium.v1.DownloadArtifactResponse\"\x03\x90\x02\x010\x01\x12W\n" +
+	"\rSignDownloads\x12\x1f.podium.v1.SignDownloadsRequest\x1a .podium.v1.SignDownloadsResponse\"\x03\x90\x02\x01\x12X\n" +
 	"\x0fTransitionStage\x12!.podium.v1.TransitionStageRequest\x1a\".podium.v1.TransitionStageResponse\x12C\n" +
 	"\bSetAlias\x12\x1a.podium.v1.SetAliasRequest\x1a\x1b.podium.v1.SetAliasResponse\x12L\n" +
 	"\vDeleteAlias\x12\x1d.podium.v1.DeleteAliasRequest\x1a\x1e.podium.v1.DeleteAliasResponse\x12Q\n" +
@@ -68,34 +69,36 @@ var file_podium_v1_registry_service_proto_goTypes = []any{
 	(*FindMissingBlobsRequest)(nil),  // 11: podium.v1.FindMissingBlobsRequest
 	(*UploadBlobRequest)(nil),        // 12: podium.v1.UploadBlobRequest
 	(*DownloadArtifactRequest)(nil),  // 13: podium.v1.DownloadArtifactRequest
-	(*TransitionStageRequest)(nil),   // 14: podium.v1.TransitionStageRequest
-	(*SetAliasRequest)(nil),          // 15: podium.v1.SetAliasRequest
-	(*DeleteAliasRequest)(nil),       // 16: podium.v1.DeleteAliasRequest
-	(*ListAliasesRequest)(nil),       // 17: podium.v1.ListAliasesRequest
-	(*ListEventsRequest)(nil),        // 18: podium.v1.ListEventsRequest
-	(*WatchRequest)(nil),             // 19: podium.v1.WatchRequest
-	(*GetServerInfoRequest)(nil),     // 20: podium.v1.GetServerInfoRequest
-	(*CreateModelResponse)(nil),      // 21: podium.v1.CreateModelResponse
-	(*GetModelResponse)(nil),         // 22: podium.v1.GetModelResponse
-	(*ListModelsResponse)(nil),       // 23: podium.v1.ListModelsResponse
-	(*UpdateModelResponse)(nil),      // 24: podium.v1.UpdateModelResponse
-	(*RegisterVersionResponse)(nil),  // 25: podium.v1.RegisterVersionResponse
-	(*GetVersionResponse)(nil),       // 26: podium.v1.GetVersionResponse
-	(*ListVersionsResponse)(nil),     // 27: podium.v1.ListVersionsResponse
-	(*ListFilesResponse)(nil),        // 28: podium.v1.ListFilesResponse
-	(*UpdateVersionResponse)(nil),    // 29: podium.v1.UpdateVersionResponse
-	(*AddNoteResponse)(nil),          // 30: podium.v1.AddNoteResponse
-	(*ResolveVersionResponse)(nil),   // 31: podium.v1.ResolveVersionResponse
-	(*FindMissingBlobsResponse)(nil), // 32: podium.v1.FindMissingBlobsResponse
-	(*UploadBlobResponse)(nil),       // 33: podium.v1.UploadBlobResponse
-	(*DownloadArtifactResponse)(nil), // 34: podium.v1.DownloadArtifactResponse
-	(*TransitionStageResponse)(nil),  // 35: podium.v1.TransitionStageResponse
-	(*SetAliasResponse)(nil),         // 36: podium.v1.SetAliasResponse
-	(*DeleteAliasResponse)(nil),      // 37: podium.v1.DeleteAliasResponse
-	(*ListAliasesResponse)(nil),      // 38: podium.v1.ListAliasesResponse
-	(*ListEventsResponse)(nil),       // 39: podium.v1.ListEventsResponse
-	(*WatchResponse)(nil),            // 40: podium.v1.WatchResponse
-	(*GetServerInfoResponse)(nil),    // 41: podium.v1.GetServerInfoResponse
+	(*SignDownloadsRequest)(nil),     // 14: podium.v1.SignDownloadsRequest
+	(*TransitionStageRequest)(nil),   // 15: podium.v1.TransitionStageRequest
+	(*SetAliasRequest)(nil),          // 16: podium.v1.SetAliasRequest
+	(*DeleteAliasRequest)(nil),       // 17: podium.v1.DeleteAliasRequest
+	(*ListAliasesRequest)(nil),       // 18: podium.v1.ListAliasesRequest
+	(*ListEventsRequest)(nil),        // 19: podium.v1.ListEventsRequest
+	(*WatchRequest)(nil),             // 20: podium.v1.WatchRequest
+	(*GetServerInfoRequest)(nil),     // 21: podium.v1.GetServerInfoRequest
+	(*CreateModelResponse)(nil),      // 22: podium.v1.CreateModelResponse
+	(*GetModelResponse)(nil),         // 23: podium.v1.GetModelResponse
+	(*ListModelsResponse)(nil),       // 24: podium.v1.ListModelsResponse
+	(*UpdateModelResponse)(nil),      // 25: podium.v1.UpdateModelResponse
+	(*RegisterVersionResponse)(nil),  // 26: podium.v1.RegisterVersionResponse
+	(*GetVersionResponse)(nil),       // 27: podium.v1.GetVersionResponse
+	(*ListVersionsResponse)(nil),     // 28: podium.v1.ListVersionsResponse
+	(*ListFilesResponse)(nil),        // 29: podium.v1.ListFilesResponse
+	(*UpdateVersionResponse)(nil),    // 30: podium.v1.UpdateVersionResponse
+	(*AddNoteResponse)(nil),          // 31: podium.v1.AddNoteResponse
+	(*ResolveVersionResponse)(nil),   // 32: podium.v1.ResolveVersionResponse
+	(*FindMissingBlobsResponse)(nil), // 33: podium.v1.FindMissingBlobsResponse
+	(*UploadBlobResponse)(nil),       // 34: podium.v1.UploadBlobResponse
+	(*DownloadArtifactResponse)(nil), // 35: podium.v1.DownloadArtifactResponse
+	(*SignDownloadsResponse)(nil),    // 36: podium.v1.SignDownloadsResponse
+	(*TransitionStageResponse)(nil),  // 37: podium.v1.TransitionStageResponse
+	(*SetAliasResponse)(nil),         // 38: podium.v1.SetAliasResponse
+	(*DeleteAliasResponse)(nil),      // 39: podium.v1.DeleteAliasResponse
+	(*ListAliasesResponse)(nil),      // 40: podium.v1.ListAliasesResponse
+	(*ListEventsResponse)(nil),       // 41: podium.v1.ListEventsResponse
+	(*WatchResponse)(nil),            // 42: podium.v1.WatchResponse
+	(*GetServerInfoResponse)(nil),    // 43: podium.v1.GetServerInfoResponse
 }
 var file_podium_v1_registry_service_proto_depIdxs = []int32{
 	0,  // 0: podium.v1.RegistryService.CreateModel:input_type -> podium.v1.CreateModelRequest
@@ -112,36 +115,38 @@ var file_podium_v1_registry_service_proto_depIdxs = []int32{
 	11, // 11: podium.v1.RegistryService.FindMissingBlobs:input_type -> podium.v1.FindMissingBlobsRequest
 	12, // 12: podium.v1.RegistryService.UploadBlob:input_type -> podium.v1.UploadBlobRequest
 	13, // 13: podium.v1.RegistryService.DownloadArtifact:input_type -> podium.v1.DownloadArtifactRequest
-	14, // 14: podium.v1.RegistryService.TransitionStage:input_type -> podium.v1.TransitionStageRequest
-	15, // 15: podium.v1.RegistryService.SetAlias:input_type -> podium.v1.SetAliasRequest
-	16, // 16: podium.v1.RegistryService.DeleteAlias:input_type -> podium.v1.DeleteAliasRequest
-	17, // 17: podium.v1.RegistryService.ListAliases:input_type -> podium.v1.ListAliasesRequest
-	18, // 18: podium.v1.RegistryService.ListEvents:input_type -> podium.v1.ListEventsRequest
-	19, // 19: podium.v1.RegistryService.Watch:input_type -> podium.v1.WatchRequest
-	20, // 20: podium.v1.RegistryService.GetServerInfo:input_type -> podium.v1.GetServerInfoRequest
-	21, // 21: podium.v1.RegistryService.CreateModel:output_type -> podium.v1.CreateModelResponse
-	22, // 22: podium.v1.RegistryService.GetModel:output_type -> podium.v1.GetModelResponse
-	23, // 23: podium.v1.RegistryService.ListModels:output_type -> podium.v1.ListModelsResponse
-	24, // 24: podium.v1.RegistryService.UpdateModel:output_type -> podium.v1.UpdateModelResponse
-	25, // 25: podium.v1.RegistryService.RegisterVersion:output_type -> podium.v1.RegisterVersionResponse
-	26, // 26: podium.v1.RegistryService.GetVersion:output_type -> podium.v1.GetVersionResponse
-	27, // 27: podium.v1.RegistryService.ListVersions:output_type -> podium.v1.ListVersionsResponse
-	28, // 28: podium.v1.RegistryService.ListFiles:output_type -> podium.v1.ListFilesResponse
-	29, // 29: podium.v1.RegistryService.UpdateVersion:output_type -> podium.v1.UpdateVersionResponse
-	30, // 30: podium.v1.RegistryService.AddNote:output_type -> podium.v1.AddNoteResponse
-	31, // 31: podium.v1.RegistryService.ResolveVersion:output_type -> podium.v1.ResolveVersionResponse
-	32, // 32: podium.v1.RegistryService.FindMissingBlobs:output_type -> podium.v1.FindMissingBlobsResponse
-	33, // 33: podium.v1.RegistryService.UploadBlob:output_type -> podium.v1.UploadBlobResponse
-	34, // 34: podium.v1.RegistryService.DownloadArtifact:output_type -> podium.v1.DownloadArtifactResponse
-	35, // 35: podium.v1.RegistryService.TransitionStage:output_type -> podium.v1.TransitionStageResponse
-	36, // 36: podium.v1.RegistryService.SetAlias:output_type -> podium.v1.SetAliasResponse
-	37, // 37: podium.v1.RegistryService.DeleteAlias:output_type -> podium.v1.DeleteAliasResponse
-	38, // 38: podium.v1.RegistryService.ListAliases:output_type -> podium.v1.ListAliasesResponse
-	39, // 39: podium.v1.RegistryService.ListEvents:output_type -> podium.v1.ListEventsResponse
-	40, // 40: podium.v1.RegistryService.Watch:output_type -> podium.v1.WatchResponse
-	41, // 41: podium.v1.RegistryService.GetServerInfo:output_type -> podium.v1.GetServerInfoResponse
-	21, // [21:42] is the sub-list for method output_type
-	0,  // [0:21] is the sub-list for method input_type
+	14, // 14: podium.v1.RegistryService.SignDownloads:input_type -> podium.v1.SignDownloadsRequest
+	15, // 15: podium.v1.RegistryService.TransitionStage:input_type -> podium.v1.TransitionStageRequest
+	16, // 16: podium.v1.RegistryService.SetAlias:input_type -> podium.v1.SetAliasRequest
+	17, // 17: podium.v1.RegistryService.DeleteAlias:input_type -> podium.v1.DeleteAliasRequest
+	18, // 18: podium.v1.RegistryService.ListAliases:input_type -> podium.v1.ListAliasesRequest
+	19, // 19: podium.v1.RegistryService.ListEvents:input_type -> podium.v1.ListEventsRequest
+	20, // 20: podium.v1.RegistryService.Watch:input_type -> podium.v1.WatchRequest
+	21, // 21: podium.v1.RegistryService.GetServerInfo:input_type -> podium.v1.GetServerInfoRequest
+	22, // 22: podium.v1.RegistryService.CreateModel:output_type -> podium.v1.CreateModelResponse
+	23, // 23: podium.v1.RegistryService.GetModel:output_type -> podium.v1.GetModelResponse
+	24, // 24: podium.v1.RegistryService.ListModels:output_type -> podium.v1.ListModelsResponse
+	25, // 25: podium.v1.RegistryService.UpdateModel:output_type -> podium.v1.UpdateModelResponse
+	26, // 26: podium.v1.RegistryService.RegisterVersion:output_type -> podium.v1.RegisterVersionResponse
+	27, // 27: podium.v1.RegistryService.GetVersion:output_type -> podium.v1.GetVersionResponse
+	28, // 28: podium.v1.RegistryService.ListVersions:output_type -> podium.v1.ListVersionsResponse
+	29, // 29: podium.v1.RegistryService.ListFiles:output_type -> podium.v1.ListFilesResponse
+	30, // 30: podium.v1.RegistryService.UpdateVersion:output_type -> podium.v1.UpdateVersionResponse
+	31, // 31: podium.v1.RegistryService.AddNote:output_type -> podium.v1.AddNoteResponse
+	32, // 32: podium.v1.RegistryService.ResolveVersion:output_type -> podium.v1.ResolveVersionResponse
+	33, // 33: podium.v1.RegistryService.FindMissingBlobs:output_type -> podium.v1.FindMissingBlobsResponse
+	34, // 34: podium.v1.RegistryService.UploadBlob:output_type -> podium.v1.UploadBlobResponse
+	35, // 35: podium.v1.RegistryService.DownloadArtifact:output_type -> podium.v1.DownloadArtifactResponse
+	36, // 36: podium.v1.RegistryService.SignDownloads:output_type -> podium.v1.SignDownloadsResponse
+	37, // 37: podium.v1.RegistryService.TransitionStage:output_type -> podium.v1.TransitionStageResponse
+	38, // 38: podium.v1.RegistryService.SetAlias:output_type -> podium.v1.SetAliasResponse
+	39, // 39: podium.v1.RegistryService.DeleteAlias:output_type -> podium.v1.DeleteAliasResponse
+	40, // 40: podium.v1.RegistryService.ListAliases:output_type -> podium.v1.ListAliasesResponse
+	41, // 41: podium.v1.RegistryService.ListEvents:output_type -> podium.v1.ListEventsResponse
+	42, // 42: podium.v1.RegistryService.Watch:output_type -> podium.v1.WatchResponse
+	43, // 43: podium.v1.RegistryService.GetServerInfo:output_type -> podium.v1.GetServerInfoResponse
+	22, // [22:44] is the sub-list for method output_type
+	0,  // [0:22] is the sub-list for method input_type
 	0,  // [0:0] is the sub-list for extension type_name
 	0,  // [0:0] is the sub-list for extension extendee
 	0,  // [0:0] is the sub-list for field type_name

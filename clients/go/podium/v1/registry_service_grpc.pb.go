@@ -33,6 +33,7 @@ const (
 	RegistryService_FindMissingBlobs_FullMethodName = "/podium.v1.RegistryService/FindMissingBlobs"
 	RegistryService_UploadBlob_FullMethodName       = "/podium.v1.RegistryService/UploadBlob"
 	RegistryService_DownloadArtifact_FullMethodName = "/podium.v1.RegistryService/DownloadArtifact"
+	RegistryService_SignDownloads_FullMethodName    = "/podium.v1.RegistryService/SignDownloads"
 	RegistryService_TransitionStage_FullMethodName  = "/podium.v1.RegistryService/TransitionStage"
 	RegistryService_SetAlias_FullMethodName         = "/podium.v1.RegistryService/SetAlias"
 	RegistryService_DeleteAlias_FullMethodName      = "/podium.v1.RegistryService/DeleteAlias"
@@ -101,7 +102,7 @@ const (
 //	NOT_FOUND            MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND, STAGE_EMPTY, FILE_NOT_FOUND
 //	ALREADY_EXISTS       MODEL_EXISTS, VERSION_EXISTS
 //	FAILED_PRECONDITION  TRANSITION_NOT_ALLOWED (metadata current, possible, with_rollback), BLOBS_MISSING (metadata digests,
-//	                     total), NOT_SERVABLE (metadata warnings), FILE_IS_EXTERNAL (metadata uri), TOO_MANY
+//	                     total), NOT_SERVABLE (metadata warnings), FILE_IS_EXTERNAL (metadata uri), CANNOT_SIGN, TOO_MANY
 //	ABORTED              CONFLICT (a compare-and-set or etag was lost; metadata current), UPLOAD_BUSY (another writer)
 //	OUT_OF_RANGE         OFFSET_MISMATCH (metadata expected_offset), POSITION_UNKNOWN (also: the position that a watch stands at)
 //	RESOURCE_EXHAUSTED   STORAGE_FULL, OVERLOADED (metadata retry_after_seconds, and google.rpc.RetryInfo)
@@ -169,6 +170,9 @@ type RegistryServiceClient interface {
 	UploadBlob(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[UploadBlobRequest, UploadBlobResponse], error)
 	// Downloads one file of one version, or a range of it.
 	DownloadArtifact(ctx context.Context, in *DownloadArtifactRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DownloadArtifactResponse], error)
+	// Gives URLs by which files of one version can be read for a while from where they are stored, and not by way of this server.
+	// FAILED_PRECONDITION, CANNOT_SIGN where the store has none to give (see GetServerInfo's `signs_downloads`): download them then.
+	SignDownloads(ctx context.Context, in *SignDownloadsRequest, opts ...grpc.CallOption) (*SignDownloadsResponse, error)
 	// Moves a version to another stage of its model's lifecycle.
 	TransitionStage(ctx context.Context, in *TransitionStageRequest, opts ...grpc.CallOption) (*TransitionStageResponse, error)
 	// Sets an alias or moves it.
@@ -346,6 +350,16 @@ func (c *registryServiceClient) DownloadArtifact(ctx context.Context, in *Downlo
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type RegistryService_DownloadArtifactClient = grpc.ServerStreamingClient[DownloadArtifactResponse]
 
+func (c *registryServiceClient) SignDownloads(ctx context.Context, in *SignDownloadsRequest, opts ...grpc.CallOption) (*SignDownloadsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SignDownloadsResponse)
+	err := c.cc.Invoke(ctx, RegistryService_SignDownloads_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *registryServiceClient) TransitionStage(ctx context.Context, in *TransitionStageRequest, opts ...grpc.CallOption) (*TransitionStageResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(TransitionStageResponse)
@@ -484,7 +498,7 @@ func (c *registryServiceClient) GetServerInfo(ctx context.Context, in *GetServer
 //	NOT_FOUND            MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND, STAGE_EMPTY, FILE_NOT_FOUND
 //	ALREADY_EXISTS       MODEL_EXISTS, VERSION_EXISTS
 //	FAILED_PRECONDITION  TRANSITION_NOT_ALLOWED (metadata current, possible, with_rollback), BLOBS_MISSING (metadata digests,
-//	                     total), NOT_SERVABLE (metadata warnings), FILE_IS_EXTERNAL (metadata uri), TOO_MANY
+//	                     total), NOT_SERVABLE (metadata warnings), FILE_IS_EXTERNAL (metadata uri), CANNOT_SIGN, TOO_MANY
 //	ABORTED              CONFLICT (a compare-and-set or etag was lost; metadata current), UPLOAD_BUSY (another writer)
 //	OUT_OF_RANGE         OFFSET_MISMATCH (metadata expected_offset), POSITION_UNKNOWN (also: the position that a watch stands at)
 //	RESOURCE_EXHAUSTED   STORAGE_FULL, OVERLOADED (metadata retry_after_seconds, and google.rpc.RetryInfo)
@@ -552,6 +566,9 @@ type RegistryServiceServer interface {
 	UploadBlob(grpc.ClientStreamingServer[UploadBlobRequest, UploadBlobResponse]) error
 	// Downloads one file of one version, or a range of it.
 	DownloadArtifact(*DownloadArtifactRequest, grpc.ServerStreamingServer[DownloadArtifactResponse]) error
+	// Gives URLs by which files of one version can be read for a while from where they are stored, and not by way of this server.
+	// FAILED_PRECONDITION, CANNOT_SIGN where the store has none to give (see GetServerInfo's `signs_downloads`): download them then.
+	SignDownloads(context.Context, *SignDownloadsRequest) (*SignDownloadsResponse, error)
 	// Moves a version to another stage of its model's lifecycle.
 	TransitionStage(context.Context, *TransitionStageRequest) (*TransitionStageResponse, error)
 	// Sets an alias or moves it.
@@ -618,6 +635,9 @@ func (UnimplementedRegistryServiceServer) UploadBlob(grpc.ClientStreamingServer[
 }
 func (UnimplementedRegistryServiceServer) DownloadArtifact(*DownloadArtifactRequest, grpc.ServerStreamingServer[DownloadArtifactResponse]) error {
 	return status.Error(codes.Unimplemented, "method DownloadArtifact not implemented")
+}
+func (UnimplementedRegistryServiceServer) SignDownloads(context.Context, *SignDownloadsRequest) (*SignDownloadsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SignDownloads not implemented")
 }
 func (UnimplementedRegistryServiceServer) TransitionStage(context.Context, *TransitionStageRequest) (*TransitionStageResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method TransitionStage not implemented")
@@ -895,6 +915,24 @@ func _RegistryService_DownloadArtifact_Handler(srv interface{}, stream grpc.Serv
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type RegistryService_DownloadArtifactServer = grpc.ServerStreamingServer[DownloadArtifactResponse]
 
+func _RegistryService_SignDownloads_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SignDownloadsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RegistryServiceServer).SignDownloads(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RegistryService_SignDownloads_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RegistryServiceServer).SignDownloads(ctx, req.(*SignDownloadsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _RegistryService_TransitionStage_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(TransitionStageRequest)
 	if err := dec(in); err != nil {
@@ -1068,6 +1106,10 @@ var RegistryService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "FindMissingBlobs",
 			Handler:    _RegistryService_FindMissingBlobs_Handler,
+		},
+		{
+			MethodName: "SignDownloads",
+			Handler:    _RegistryService_SignDownloads_Handler,
 		},
 		{
 			MethodName: "TransitionStage",

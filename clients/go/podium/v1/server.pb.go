@@ -85,9 +85,11 @@ type GetServerInfoResponse struct {
 	// What a request may hold.
 	Limits *Limits `protobuf:"bytes,11,opt,name=limits,proto3" json:"limits,omitempty"`
 	// The lifecycles that a model can choose.
-	Lifecycles    []*Lifecycle `protobuf:"bytes,12,rep,name=lifecycles,proto3" json:"lifecycles,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Lifecycles []*Lifecycle `protobuf:"bytes,12,rep,name=lifecycles,proto3" json:"lifecycles,omitempty"`
+	// Whether SignDownloads has URLs to give: clients can then read files from the store itself.
+	SignsDownloads bool `protobuf:"varint,13,opt,name=signs_downloads,json=signsDownloads,proto3" json:"signs_downloads,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *GetServerInfoResponse) Reset() {
@@ -204,6 +206,13 @@ func (x *GetServerInfoResponse) GetLifecycles() []*Lifecycle {
 	return nil
 }
 
+func (x *GetServerInfoResponse) GetSignsDownloads() bool {
+	if x != nil {
+		return x.SignsDownloads
+	}
+	return false
+}
+
 // Limits are what this server accepts, each the largest allowed value. A request that is within each may still be more than one
 // message holds.
 type Limits struct {
@@ -277,9 +286,11 @@ type Limits struct {
 	// Filters of one Watch.
 	MaxWatchFilters int64 `protobuf:"varint,34,opt,name=max_watch_filters,json=maxWatchFilters,proto3" json:"max_watch_filters,omitempty"`
 	// Watches that run at once on this server.
-	MaxWatches    int64 `protobuf:"varint,35,opt,name=max_watches,json=maxWatches,proto3" json:"max_watches,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	MaxWatches int64 `protobuf:"varint,35,opt,name=max_watches,json=maxWatches,proto3" json:"max_watches,omitempty"`
+	// Paths of one SignDownloads.
+	MaxSignDownloads int64 `protobuf:"varint,36,opt,name=max_sign_downloads,json=maxSignDownloads,proto3" json:"max_sign_downloads,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Limits) Reset() {
@@ -557,12 +568,19 @@ func (x *Limits) GetMaxWatches() int64 {
 	return 0
 }
 
+func (x *Limits) GetMaxSignDownloads() int64 {
+	if x != nil {
+		return x.MaxSignDownloads
+	}
+	return 0
+}
+
 var File_podium_v1_server_proto protoreflect.FileDescriptor
 
 const file_podium_v1_server_proto_rawDesc = "" +
 	"\n" +
 	"\x16podium/v1/server.proto\x12\tpodium.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16podium/v1/stages.proto\"\x16\n" +
-	"\x14GetServerInfoRequest\"\xcf\x03\n" +
+	"\x14GetServerInfoRequest\"\xf8\x03\n" +
 	"\x15GetServerInfoResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12!\n" +
 	"\fregistry_uid\x18\x02 \x01(\tR\vregistryUid\x12\x1a\n" +
@@ -580,8 +598,9 @@ const file_podium_v1_server_proto_rawDesc = "" +
 	"\x06limits\x18\v \x01(\v2\x11.podium.v1.LimitsR\x06limits\x124\n" +
 	"\n" +
 	"lifecycles\x18\f \x03(\v2\x14.podium.v1.LifecycleR\n" +
-	"lifecyclesB\r\n" +
-	"\v_free_bytes\"\xb1\v\n" +
+	"lifecycles\x12'\n" +
+	"\x0fsigns_downloads\x18\r \x01(\bR\x0esignsDownloadsB\r\n" +
+	"\v_free_bytes\"\xdf\v\n" +
 	"\x06Limits\x12*\n" +
 	"\x11max_message_bytes\x18\x01 \x01(\x03R\x0fmaxMessageBytes\x12&\n" +
 	"\x0fmax_chunk_bytes\x18\x02 \x01(\x03R\rmaxChunkBytes\x12$\n" +
@@ -621,7 +640,8 @@ const file_podium_v1_server_proto_rawDesc = "" +
 	"\rmax_transfers\x18! \x01(\x03R\fmaxTransfers\x12*\n" +
 	"\x11max_watch_filters\x18\" \x01(\x03R\x0fmaxWatchFilters\x12\x1f\n" +
 	"\vmax_watches\x18# \x01(\x03R\n" +
-	"maxWatchesBR\n" +
+	"maxWatches\x12,\n" +
+	"\x12max_sign_downloads\x18$ \x01(\x03R\x10maxSignDownloadsBR\n" +
 	"\rdev.podium.v1P\x01Z?github.com/podium-registry/podium/clients/go/podium/v1;podiumv1b\x06proto3"
 
 var (

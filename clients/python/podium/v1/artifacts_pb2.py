@@ -22,9 +22,10 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19podium/v1/artifacts.proto\x12\tpodium.v1\".\n\x08\x42lobSpec\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\"L\n\x17\x46indMissingBlobsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\"\n\x05\x62lobs\x18\x02 \x03(\x0b\x32\x13.podium.v1.BlobSpec\"C\n\x18\x46indMissingBlobsResponse\x12\'\n\x07missing\x18\x01 \x03(\x0b\x32\x16.podium.v1.MissingBlob\"6\n\x0bMissingBlob\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x17\n\x0f\x63ommitted_bytes\x18\x02 \x01(\x03\"^\n\x11UploadBlobRequest\x12-\n\x06header\x18\x01 \x01(\x0b\x32\x1b.podium.v1.UploadBlobHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\t\n\x07\x63ontent\"U\n\x10UploadBlobHeader\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\x0e\n\x06offset\x18\x04 \x01(\x03\"?\n\x12UploadBlobResponse\x12\x17\n\x0f\x63ommitted_bytes\x18\x01 \x01(\x03\x12\x10\n\x08\x63omplete\x18\x02 \x01(\x08\"z\n\x17\x44ownloadArtifactRequest\x12\x11\n\treference\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x12\n\x05limit\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x10\n\x08\x61t_least\x18\x05 \x01(\tB\x08\n\x06_limit\"k\n\x18\x44ownloadArtifactResponse\x12\x33\n\x06header\x18\x01 \x01(\x0b\x32!.podium.v1.DownloadArtifactHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\t\n\x07\x63ontent\"L\n\x16\x44ownloadArtifactHeader\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x03 \x01(\tBR\n\rdev.podium.v1P\x01Z?github.com/podium-registry/podium/clients/go/podium/v1;podiumv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19podium/v1/artifacts.proto\x12\tpodium.v1\x1a\x1fgoogle/protobuf/timestamp.proto\".\n\x08\x42lobSpec\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\"L\n\x17\x46indMissingBlobsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\"\n\x05\x62lobs\x18\x02 \x03(\x0b\x32\x13.podium.v1.BlobSpec\"C\n\x18\x46indMissingBlobsResponse\x12\'\n\x07missing\x18\x01 \x03(\x0b\x32\x16.podium.v1.MissingBlob\"6\n\x0bMissingBlob\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x17\n\x0f\x63ommitted_bytes\x18\x02 \x01(\x03\"^\n\x11UploadBlobRequest\x12-\n\x06header\x18\x01 \x01(\x0b\x32\x1b.podium.v1.UploadBlobHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\t\n\x07\x63ontent\"U\n\x10UploadBlobHeader\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\x0e\n\x06offset\x18\x04 \x01(\x03\"?\n\x12UploadBlobResponse\x12\x17\n\x0f\x63ommitted_bytes\x18\x01 \x01(\x03\x12\x10\n\x08\x63omplete\x18\x02 \x01(\x08\"z\n\x17\x44ownloadArtifactRequest\x12\x11\n\treference\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x12\n\x05limit\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x10\n\x08\x61t_least\x18\x05 \x01(\tB\x08\n\x06_limit\"k\n\x18\x44ownloadArtifactResponse\x12\x33\n\x06header\x18\x01 \x01(\x0b\x32!.podium.v1.DownloadArtifactHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\t\n\x07\x63ontent\"L\n\x16\x44ownloadArtifactHeader\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\"J\n\x14SignDownloadsRequest\x12\x11\n\treference\x18\x01 \x01(\t\x12\r\n\x05paths\x18\x02 \x03(\t\x12\x10\n\x08\x61t_least\x18\x03 \x01(\t\"\x86\x01\n\x15SignDownloadsResponse\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12,\n\tdownloads\x18\x02 \x03(\x0b\x32\x19.podium.v1.SignedDownload\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"O\n\x0eSignedDownload\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x04 \x01(\tBR\n\rdev.podium.v1P\x01Z?github.com/podium-registry/podium/clients/go/podium/v1;podiumv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,24 +33,30 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'podium.v1.artifacts_pb2', _
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\rdev.podium.v1P\001Z?github.com/podium-registry/podium/clients/go/podium/v1;podiumv1'
-  _globals['_BLOBSPEC']._serialized_start=40
-  _globals['_BLOBSPEC']._serialized_end=86
-  _globals['_FINDMISSINGBLOBSREQUEST']._serialized_start=88
-  _globals['_FINDMISSINGBLOBSREQUEST']._serialized_end=164
-  _globals['_FINDMISSINGBLOBSRESPONSE']._serialized_start=166
-  _globals['_FINDMISSINGBLOBSRESPONSE']._serialized_end=233
-  _globals['_MISSINGBLOB']._serialized_start=235
-  _globals['_MISSINGBLOB']._serialized_end=289
-  _globals['_UPLOADBLOBREQUEST']._serialized_start=291
-  _globals['_UPLOADBLOBREQUEST']._serialized_end=385
-  _globals['_UPLOADBLOBHEADER']._serialized_start=387
-  _globals['_UPLOADBLOBHEADER']._serialized_end=472
-  _globals['_UPLOADBLOBRESPONSE']._serialized_start=474
-  _globals['_UPLOADBLOBRESPONSE']._serialized_end=537
-  _globals['_DOWNLOADARTIFACTREQUEST']._serialized_start=539
-  _globals['_DOWNLOADARTIFACTREQUEST']._serialized_end=661
-  _globals['_DOWNLOADARTIFACTRESPONSE']._serialized_start=663
-  _globals['_DOWNLOADARTIFACTRESPONSE']._serialized_end=770
-  _globals['_DOWNLOADARTIFACTHEADER']._serialized_start=772
-  _globals['_DOWNLOADARTIFACTHEADER']._serialized_end=848
+  _globals['_BLOBSPEC']._serialized_start=73
+  _globals['_BLOBSPEC']._serialized_end=119
+  _globals['_FINDMISSINGBLOBSREQUEST']._serialized_start=121
+  _globals['_FINDMISSINGBLOBSREQUEST']._serialized_end=197
+  _globals['_FINDMISSINGBLOBSRESPONSE']._serialized_start=199
+  _globals['_FINDMISSINGBLOBSRESPONSE']._serialized_end=266
+  _globals['_MISSINGBLOB']._serialized_start=268
+  _globals['_MISSINGBLOB']._serialized_end=322
+  _globals['_UPLOADBLOBREQUEST']._serialized_start=324
+  _globals['_UPLOADBLOBREQUEST']._serialized_end=418
+  _globals['_UPLOADBLOBHEADER']._serialized_start=420
+  _globals['_UPLOADBLOBHEADER']._serialized_end=505
+  _globals['_UPLOADBLOBRESPONSE']._serialized_start=507
+  _globals['_UPLOADBLOBRESPONSE']._serialized_end=570
+  _globals['_DOWNLOADARTIFACTREQUEST']._serialized_start=572
+  _globals['_DOWNLOADARTIFACTREQUEST']._serialized_end=694
+  _globals['_DOWNLOADARTIFACTRESPONSE']._serialized_start=696
+  _globals['_DOWNLOADARTIFACTRESPONSE']._serialized_end=803
+  _globals['_DOWNLOADARTIFACTHEADER']._serialized_start=805
+  _globals['_DOWNLOADARTIFACTHEADER']._serialized_end=881
+  _globals['_SIGNDOWNLOADSREQUEST']._serialized_start=883
+  _globals['_SIGNDOWNLOADSREQUEST']._serialized_end=957
+  _globals['_SIGNDOWNLOADSRESPONSE']._serialized_start=960
+  _globals['_SIGNDOWNLOADSRESPONSE']._serialized_end=1094
+  _globals['_SIGNEDDOWNLOAD']._serialized_start=1096
+  _globals['_SIGNEDDOWNLOAD']._serialized_end=1175
 # @@protoc_insertion_point(module_scope)

@@ -1,3 +1,6 @@
+import datetime
+
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -95,3 +98,35 @@ class DownloadArtifactHeader(_message.Message):
     size_bytes: int
     digest: str
     def __init__(self, number: _Optional[int] = ..., size_bytes: _Optional[int] = ..., digest: _Optional[str] = ...) -> None: ...
+
+class SignDownloadsRequest(_message.Message):
+    __slots__ = ("reference", "paths", "at_least")
+    REFERENCE_FIELD_NUMBER: _ClassVar[int]
+    PATHS_FIELD_NUMBER: _ClassVar[int]
+    AT_LEAST_FIELD_NUMBER: _ClassVar[int]
+    reference: str
+    paths: _containers.RepeatedScalarFieldContainer[str]
+    at_least: str
+    def __init__(self, reference: _Optional[str] = ..., paths: _Optional[_Iterable[str]] = ..., at_least: _Optional[str] = ...) -> None: ...
+
+class SignDownloadsResponse(_message.Message):
+    __slots__ = ("number", "downloads", "expire_time")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    DOWNLOADS_FIELD_NUMBER: _ClassVar[int]
+    EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    downloads: _containers.RepeatedCompositeFieldContainer[SignedDownload]
+    expire_time: _timestamp_pb2.Timestamp
+    def __init__(self, number: _Optional[int] = ..., downloads: _Optional[_Iterable[_Union[SignedDownload, _Mapping]]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class SignedDownload(_message.Message):
+    __slots__ = ("path", "url", "size_bytes", "digest")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    URL_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    url: str
+    size_bytes: int
+    digest: str
+    def __init__(self, path: _Optional[str] = ..., url: _Optional[str] = ..., size_bytes: _Optional[int] = ..., digest: _Optional[str] = ...) -> None: ...

@@ -89,7 +89,7 @@ class RegistryServiceStub(object):
     NOT_FOUND            MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND, STAGE_EMPTY, FILE_NOT_FOUND
     ALREADY_EXISTS       MODEL_EXISTS, VERSION_EXISTS
     FAILED_PRECONDITION  TRANSITION_NOT_ALLOWED (metadata current, possible, with_rollback), BLOBS_MISSING (metadata digests,
-    total), NOT_SERVABLE (metadata warnings), FILE_IS_EXTERNAL (metadata uri), TOO_MANY
+    total), NOT_SERVABLE (metadata warnings), FILE_IS_EXTERNAL (metadata uri), CANNOT_SIGN, TOO_MANY
     ABORTED              CONFLICT (a compare-and-set or etag was lost; metadata current), UPLOAD_BUSY (another writer)
     OUT_OF_RANGE         OFFSET_MISMATCH (metadata expected_offset), POSITION_UNKNOWN (also: the position that a watch stands at)
     RESOURCE_EXHAUSTED   STORAGE_FULL, OVERLOADED (metadata retry_after_seconds, and google.rpc.RetryInfo)
@@ -205,6 +205,11 @@ class RegistryServiceStub(object):
                 request_serializer=podium_dot_v1_dot_artifacts__pb2.DownloadArtifactRequest.SerializeToString,
                 response_deserializer=podium_dot_v1_dot_artifacts__pb2.DownloadArtifactResponse.FromString,
                 _registered_method=True)
+        self.SignDownloads = channel.unary_unary(
+                '/podium.v1.RegistryService/SignDownloads',
+                request_serializer=podium_dot_v1_dot_artifacts__pb2.SignDownloadsRequest.SerializeToString,
+                response_deserializer=podium_dot_v1_dot_artifacts__pb2.SignDownloadsResponse.FromString,
+                _registered_method=True)
         self.TransitionStage = channel.unary_unary(
                 '/podium.v1.RegistryService/TransitionStage',
                 request_serializer=podium_dot_v1_dot_stages__pb2.TransitionStageRequest.SerializeToString,
@@ -298,7 +303,7 @@ class RegistryServiceServicer(object):
     NOT_FOUND            MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND, STAGE_EMPTY, FILE_NOT_FOUND
     ALREADY_EXISTS       MODEL_EXISTS, VERSION_EXISTS
     FAILED_PRECONDITION  TRANSITION_NOT_ALLOWED (metadata current, possible, with_rollback), BLOBS_MISSING (metadata digests,
-    total), NOT_SERVABLE (metadata warnings), FILE_IS_EXTERNAL (metadata uri), TOO_MANY
+    total), NOT_SERVABLE (metadata warnings), FILE_IS_EXTERNAL (metadata uri), CANNOT_SIGN, TOO_MANY
     ABORTED              CONFLICT (a compare-and-set or etag was lost; metadata current), UPLOAD_BUSY (another writer)
     OUT_OF_RANGE         OFFSET_MISMATCH (metadata expected_offset), POSITION_UNKNOWN (also: the position that a watch stands at)
     RESOURCE_EXHAUSTED   STORAGE_FULL, OVERLOADED (metadata retry_after_seconds, and google.rpc.RetryInfo)
@@ -437,6 +442,14 @@ class RegistryServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SignDownloads(self, request, context):
+        """Gives URLs by which files of one version can be read for a while from where they are stored, and not by way of this server.
+        FAILED_PRECONDITION, CANNOT_SIGN where the store has none to give (see GetServerInfo's `signs_downloads`): download them then.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def TransitionStage(self, request, context):
         """Moves a version to another stage of its model's lifecycle.
         """
@@ -560,6 +573,11 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     request_deserializer=podium_dot_v1_dot_artifacts__pb2.DownloadArtifactRequest.FromString,
                     response_serializer=podium_dot_v1_dot_artifacts__pb2.DownloadArtifactResponse.SerializeToString,
             ),
+            'SignDownloads': grpc.unary_unary_rpc_method_handler(
+                    servicer.SignDownloads,
+                    request_deserializer=podium_dot_v1_dot_artifacts__pb2.SignDownloadsRequest.FromString,
+                    response_serializer=podium_dot_v1_dot_artifacts__pb2.SignDownloadsResponse.SerializeToString,
+            ),
             'TransitionStage': grpc.unary_unary_rpc_method_handler(
                     servicer.TransitionStage,
                     request_deserializer=podium_dot_v1_dot_stages__pb2.TransitionStageRequest.FromString,
@@ -659,7 +677,7 @@ class RegistryService(object):
     NOT_FOUND            MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND, STAGE_EMPTY, FILE_NOT_FOUND
     ALREADY_EXISTS       MODEL_EXISTS, VERSION_EXISTS
     FAILED_PRECONDITION  TRANSITION_NOT_ALLOWED (metadata current, possible, with_rollback), BLOBS_MISSING (metadata digests,
-    total), NOT_SERVABLE (metadata warnings), FILE_IS_EXTERNAL (metadata uri), TOO_MANY
+    total), NOT_SERVABLE (metadata warnings), FILE_IS_EXTERNAL (metadata uri), CANNOT_SIGN, TOO_MANY
     ABORTED              CONFLICT (a compare-and-set or etag was lost; metadata current), UPLOAD_BUSY (another writer)
     OUT_OF_RANGE         OFFSET_MISMATCH (metadata expected_offset), POSITION_UNKNOWN (also: the position that a watch stands at)
     RESOURCE_EXHAUSTED   STORAGE_FULL, OVERLOADED (metadata retry_after_seconds, and google.rpc.RetryInfo)
@@ -1067,6 +1085,33 @@ class RegistryService(object):
             '/podium.v1.RegistryService/DownloadArtifact',
             podium_dot_v1_dot_artifacts__pb2.DownloadArtifactRequest.SerializeToString,
             podium_dot_v1_dot_artifacts__pb2.DownloadArtifactResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SignDownloads(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/podium.v1.RegistryService/SignDownloads',
+            podium_dot_v1_dot_artifacts__pb2.SignDownloadsRequest.SerializeToString,
+            podium_dot_v1_dot_artifacts__pb2.SignDownloadsResponse.FromString,
             options,
             channel_credentials,
             insecure,

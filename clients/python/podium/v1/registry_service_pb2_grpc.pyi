@@ -90,7 +90,7 @@ class RegistryServiceStub:
       NOT_FOUND            MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND, STAGE_EMPTY, FILE_NOT_FOUND
       ALREADY_EXISTS       MODEL_EXISTS, VERSION_EXISTS
       FAILED_PRECONDITION  TRANSITION_NOT_ALLOWED (metadata current, possible, with_rollback), BLOBS_MISSING (metadata digests,
-                           total), NOT_SERVABLE (metadata warnings), FILE_IS_EXTERNAL (metadata uri), TOO_MANY
+                           total), NOT_SERVABLE (metadata warnings), FILE_IS_EXTERNAL (metadata uri), CANNOT_SIGN, TOO_MANY
       ABORTED              CONFLICT (a compare-and-set or etag was lost; metadata current), UPLOAD_BUSY (another writer)
       OUT_OF_RANGE         OFFSET_MISMATCH (metadata expected_offset), POSITION_UNKNOWN (also: the position that a watch stands at)
       RESOURCE_EXHAUSTED   STORAGE_FULL, OVERLOADED (metadata retry_after_seconds, and google.rpc.RetryInfo)
@@ -164,6 +164,10 @@ class RegistryServiceStub:
     """Uploads one blob, from its start or from where an earlier upload of it stopped."""
     DownloadArtifact: _grpc.UnaryStreamMultiCallable[_artifacts_pb2.DownloadArtifactRequest, _artifacts_pb2.DownloadArtifactResponse]
     """Downloads one file of one version, or a range of it."""
+    SignDownloads: _grpc.UnaryUnaryMultiCallable[_artifacts_pb2.SignDownloadsRequest, _artifacts_pb2.SignDownloadsResponse]
+    """Gives URLs by which files of one version can be read for a while from where they are stored, and not by way of this server.
+    FAILED_PRECONDITION, CANNOT_SIGN where the store has none to give (see GetServerInfo's `signs_downloads`): download them then.
+    """
     TransitionStage: _grpc.UnaryUnaryMultiCallable[_stages_pb2.TransitionStageRequest, _stages_pb2.TransitionStageResponse]
     """Moves a version to another stage of its model's lifecycle."""
     SetAlias: _grpc.UnaryUnaryMultiCallable[_aliases_pb2.SetAliasRequest, _aliases_pb2.SetAliasResponse]
@@ -238,7 +242,7 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
       NOT_FOUND            MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND, STAGE_EMPTY, FILE_NOT_FOUND
       ALREADY_EXISTS       MODEL_EXISTS, VERSION_EXISTS
       FAILED_PRECONDITION  TRANSITION_NOT_ALLOWED (metadata current, possible, with_rollback), BLOBS_MISSING (metadata digests,
-                           total), NOT_SERVABLE (metadata warnings), FILE_IS_EXTERNAL (metadata uri), TOO_MANY
+                           total), NOT_SERVABLE (metadata warnings), FILE_IS_EXTERNAL (metadata uri), CANNOT_SIGN, TOO_MANY
       ABORTED              CONFLICT (a compare-and-set or etag was lost; metadata current), UPLOAD_BUSY (another writer)
       OUT_OF_RANGE         OFFSET_MISMATCH (metadata expected_offset), POSITION_UNKNOWN (also: the position that a watch stands at)
       RESOURCE_EXHAUSTED   STORAGE_FULL, OVERLOADED (metadata retry_after_seconds, and google.rpc.RetryInfo)
@@ -309,6 +313,10 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     """Uploads one blob, from its start or from where an earlier upload of it stopped."""
     DownloadArtifact: _aio.UnaryStreamMultiCallable[_artifacts_pb2.DownloadArtifactRequest, _artifacts_pb2.DownloadArtifactResponse]  # type: ignore[assignment]
     """Downloads one file of one version, or a range of it."""
+    SignDownloads: _aio.UnaryUnaryMultiCallable[_artifacts_pb2.SignDownloadsRequest, _artifacts_pb2.SignDownloadsResponse]  # type: ignore[assignment]
+    """Gives URLs by which files of one version can be read for a while from where they are stored, and not by way of this server.
+    FAILED_PRECONDITION, CANNOT_SIGN where the store has none to give (see GetServerInfo's `signs_downloads`): download them then.
+    """
     TransitionStage: _aio.UnaryUnaryMultiCallable[_stages_pb2.TransitionStageRequest, _stages_pb2.TransitionStageResponse]  # type: ignore[assignment]
     """Moves a version to another stage of its model's lifecycle."""
     SetAlias: _aio.UnaryUnaryMultiCallable[_aliases_pb2.SetAliasRequest, _aliases_pb2.SetAliasResponse]  # type: ignore[assignment]
@@ -382,7 +390,7 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
       NOT_FOUND            MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND, STAGE_EMPTY, FILE_NOT_FOUND
       ALREADY_EXISTS       MODEL_EXISTS, VERSION_EXISTS
       FAILED_PRECONDITION  TRANSITION_NOT_ALLOWED (metadata current, possible, with_rollback), BLOBS_MISSING (metadata digests,
-                           total), NOT_SERVABLE (metadata warnings), FILE_IS_EXTERNAL (metadata uri), TOO_MANY
+                           total), NOT_SERVABLE (metadata warnings), FILE_IS_EXTERNAL (metadata uri), CANNOT_SIGN, TOO_MANY
       ABORTED              CONFLICT (a compare-and-set or etag was lost; metadata current), UPLOAD_BUSY (another writer)
       OUT_OF_RANGE         OFFSET_MISMATCH (metadata expected_offset), POSITION_UNKNOWN (also: the position that a watch stands at)
       RESOURCE_EXHAUSTED   STORAGE_FULL, OVERLOADED (metadata retry_after_seconds, and google.rpc.RetryInfo)
@@ -535,6 +543,16 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_artifacts_pb2.DownloadArtifactResponse], _abc.AsyncIterator[_artifacts_pb2.DownloadArtifactResponse]]:
         """Downloads one file of one version, or a range of it."""
+
+    @_abc_1.abstractmethod
+    def SignDownloads(
+        self,
+        request: _artifacts_pb2.SignDownloadsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_artifacts_pb2.SignDownloadsResponse, _abc.Awaitable[_artifacts_pb2.SignDownloadsResponse]]:
+        """Gives URLs by which files of one version can be read for a while from where they are stored, and not by way of this server.
+        FAILED_PRECONDITION, CANNOT_SIGN where the store has none to give (see GetServerInfo's `signs_downloads`): download them then.
+        """
 
     @_abc_1.abstractmethod
     def TransitionStage(

@@ -15,7 +15,7 @@ class GetServerInfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetServerInfoResponse(_message.Message):
-    __slots__ = ("version", "registry_uid", "position", "time", "database", "blobs", "model_count", "version_count", "stored_bytes", "free_bytes", "limits", "lifecycles")
+    __slots__ = ("version", "registry_uid", "position", "time", "database", "blobs", "model_count", "version_count", "stored_bytes", "free_bytes", "limits", "lifecycles", "signs_downloads")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     REGISTRY_UID_FIELD_NUMBER: _ClassVar[int]
     POSITION_FIELD_NUMBER: _ClassVar[int]
@@ -28,6 +28,7 @@ class GetServerInfoResponse(_message.Message):
     FREE_BYTES_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     LIFECYCLES_FIELD_NUMBER: _ClassVar[int]
+    SIGNS_DOWNLOADS_FIELD_NUMBER: _ClassVar[int]
     version: str
     registry_uid: str
     position: str
@@ -40,10 +41,11 @@ class GetServerInfoResponse(_message.Message):
     free_bytes: int
     limits: Limits
     lifecycles: _containers.RepeatedCompositeFieldContainer[_stages_pb2.Lifecycle]
-    def __init__(self, version: _Optional[str] = ..., registry_uid: _Optional[str] = ..., position: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., database: _Optional[str] = ..., blobs: _Optional[str] = ..., model_count: _Optional[int] = ..., version_count: _Optional[int] = ..., stored_bytes: _Optional[int] = ..., free_bytes: _Optional[int] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., lifecycles: _Optional[_Iterable[_Union[_stages_pb2.Lifecycle, _Mapping]]] = ...) -> None: ...
+    signs_downloads: bool
+    def __init__(self, version: _Optional[str] = ..., registry_uid: _Optional[str] = ..., position: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., database: _Optional[str] = ..., blobs: _Optional[str] = ..., model_count: _Optional[int] = ..., version_count: _Optional[int] = ..., stored_bytes: _Optional[int] = ..., free_bytes: _Optional[int] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., lifecycles: _Optional[_Iterable[_Union[_stages_pb2.Lifecycle, _Mapping]]] = ..., signs_downloads: bool = ...) -> None: ...
 
 class Limits(_message.Message):
-    __slots__ = ("max_message_bytes", "max_chunk_bytes", "max_blob_bytes", "max_files", "max_path_bytes", "max_paths_bytes", "max_record_bytes", "max_model_name_bytes", "max_alias_bytes", "max_description_bytes", "max_note_bytes", "max_reason_bytes", "max_labels", "max_label_key_bytes", "max_label_value_bytes", "max_record_items", "max_record_links", "max_aliases", "max_page_size", "max_find_blobs", "max_version_bytes", "max_string_bytes", "max_item_name_bytes", "max_uri_bytes", "max_param_bytes", "max_input_digest_bytes", "max_dimensions", "max_content_types", "max_registered_aliases", "max_archived", "max_request_id_bytes", "max_actor_bytes", "max_transfers", "max_watch_filters", "max_watches")
+    __slots__ = ("max_message_bytes", "max_chunk_bytes", "max_blob_bytes", "max_files", "max_path_bytes", "max_paths_bytes", "max_record_bytes", "max_model_name_bytes", "max_alias_bytes", "max_description_bytes", "max_note_bytes", "max_reason_bytes", "max_labels", "max_label_key_bytes", "max_label_value_bytes", "max_record_items", "max_record_links", "max_aliases", "max_page_size", "max_find_blobs", "max_version_bytes", "max_string_bytes", "max_item_name_bytes", "max_uri_bytes", "max_param_bytes", "max_input_digest_bytes", "max_dimensions", "max_content_types", "max_registered_aliases", "max_archived", "max_request_id_bytes", "max_actor_bytes", "max_transfers", "max_watch_filters", "max_watches", "max_sign_downloads")
     MAX_MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_CHUNK_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_BLOB_BYTES_FIELD_NUMBER: _ClassVar[int]
@@ -79,6 +81,7 @@ class Limits(_message.Message):
     MAX_TRANSFERS_FIELD_NUMBER: _ClassVar[int]
     MAX_WATCH_FILTERS_FIELD_NUMBER: _ClassVar[int]
     MAX_WATCHES_FIELD_NUMBER: _ClassVar[int]
+    MAX_SIGN_DOWNLOADS_FIELD_NUMBER: _ClassVar[int]
     max_message_bytes: int
     max_chunk_bytes: int
     max_blob_bytes: int
@@ -114,4 +117,5 @@ class Limits(_message.Message):
     max_transfers: int
     max_watch_filters: int
     max_watches: int
-    def __init__(self, max_message_bytes: _Optional[int] = ..., max_chunk_bytes: _Optional[int] = ..., max_blob_bytes: _Optional[int] = ..., max_files: _Optional[int] = ..., max_path_bytes: _Optional[int] = ..., max_paths_bytes: _Optional[int] = ..., max_record_bytes: _Optional[int] = ..., max_model_name_bytes: _Optional[int] = ..., max_alias_bytes: _Optional[int] = ..., max_description_bytes: _Optional[int] = ..., max_note_bytes: _Optional[int] = ..., max_reason_bytes: _Optional[int] = ..., max_labels: _Optional[int] = ..., max_label_key_bytes: _Optional[int] = ..., max_label_value_bytes: _Optional[int] = ..., max_record_items: _Optional[int] = ..., max_record_links: _Optional[int] = ..., max_aliases: _Optional[int] = ..., max_page_size: _Optional[int] = ..., max_find_blobs: _Optional[int] = ..., max_version_bytes: _Optional[int] = ..., max_string_bytes: _Optional[int] = ..., max_item_name_bytes: _Optional[int] = ..., max_uri_bytes: _Optional[int] = ..., max_param_bytes: _Optional[int] = ..., max_input_digest_bytes: _Optional[int] = ..., max_dimensions: _Optional[int] = ..., max_content_types: _Optional[int] = ..., max_registered_aliases: _Optional[int] = ..., max_archived: _Optional[int] = ..., max_request_id_bytes: _Optional[int] = ..., max_actor_bytes: _Optional[int] = ..., max_transfers: _Optional[int] = ..., max_watch_filters: _Optional[int] = ..., max_watches: _Optional[int] = ...) -> None: ...
+    max_sign_downloads: int
+    def __init__(self, max_message_bytes: _Optional[int] = ..., max_chunk_bytes: _Optional[int] = ..., max_blob_bytes: _Optional[int] = ..., max_files: _Optional[int] = ..., max_path_bytes: _Optional[int] = ..., max_paths_bytes: _Optional[int] = ..., max_record_bytes: _Optional[int] = ..., max_model_name_bytes: _Optional[int] = ..., max_alias_bytes: _Optional[int] = ..., max_description_bytes: _Optional[int] = ..., max_note_bytes: _Optional[int] = ..., max_reason_bytes: _Optional[int] = ..., max_labels: _Optional[int] = ..., max_label_key_bytes: _Optional[int] = ..., max_label_value_bytes: _Optional[int] = ..., max_record_items: _Optional[int] = ..., max_record_links: _Optional[int] = ..., max_aliases: _Optional[int] = ..., max_page_size: _Optional[int] = ..., max_find_blobs: _Optional[int] = ..., max_version_bytes: _Optional[int] = ..., max_string_bytes: _Optional[int] = ..., max_item_name_bytes: _Optional[int] = ..., max_uri_bytes: _Optional[int] = ..., max_param_bytes: _Optional[int] = ..., max_input_digest_bytes: _Optional[int] = ..., max_dimensions: _Optional[int] = ..., max_content_types: _Optional[int] = ..., max_registered_aliases: _Optional[int] = ..., max_archived: _Optional[int] = ..., max_request_id_bytes: _Optional[int] = ..., max_actor_bytes: _Optional[int] = ..., max_transfers: _Optional[int] = ..., max_watch_filters: _Optional[int] = ..., max_watches: _Optional[int] = ..., max_sign_downloads: _Optional[int] = ...) -> None: ...
