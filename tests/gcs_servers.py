@@ -62,7 +62,8 @@ class StrictFake(GcsServer):
     def account(self, folder):
         """The environment of a server whose account has its key in a folder, so that it can sign URLs."""
         key = make_account(self.folder, folder, f"{self.address}/token")
-        return {"API_ENDPOINT_OVERRIDE": self.address, "GOOGLE_APPLICATION_CREDENTIALS": str(key)}
+        nowhere = "http://127.0.0.1:9"  # leads what Google's library asks of Google by itself, in the background
+        return {"API_ENDPOINT_OVERRIDE": self.address, "GOOGLE_APPLICATION_CREDENTIALS": str(key), "HTTPS_PROXY": nowhere}
 
     def order(self, **order):
         """Orders what becomes of the next request, or of `count`; see gcs_fake.py."""

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
     PublicFormat,
+    load_pem_private_key,
     load_pem_public_key,
 )
 
@@ -33,6 +34,12 @@ def make_account(fake, folder, token_uri):
     path = folder / "account.json"
     path.write_text(json.dumps({**account, "private_key": private}))
     return path
+
+
+def signature(path, message):
+    """That of the account with its key in a file."""
+    key = load_pem_private_key(json.loads(path.read_text())["private_key"].encode(), None)
+    return key.sign(message, PKCS1v15(), SHA256())
 
 
 def fault_of(target, host, fake, now):

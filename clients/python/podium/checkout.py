@@ -8,10 +8,11 @@ import shutil
 import sys
 import tempfile
 from collections import defaultdict
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 from podium.cache import Cache
+from podium.direct import Direct
 from podium.download import Download
 from podium.errors import DiskFull, InvalidArgument
 from podium.listing import Listing, pinned
@@ -27,15 +28,16 @@ _FICLONE = 0x40049409  # an ioctl of Linux: share the blocks, copy them when one
 _SHOWN = 5
 
 
-def checkout(transport: Transport, cache: Cache, listing: Listing, report: Report, crew: Crew) -> Path:
+def checkout(transport: Transport, cache: Cache, listing: Listing, report: Report, crew: Crew, *, direct: bool) -> Path:
     """The version's read-only folder in the cache, of which the caller has a hold.
 
-    Only bytes that the cache does not have are fetched, by the crew: if that is stopped, they are partial files.
+    Only bytes that the cache does not have are fetched, by the crew: if that is stopped, they are partial files. `direct` ones
+    come from where the server keeps them, as far as it signs URLs and they can be had there.
     """
     sizes = {file.path: file.size_bytes for file in listing.stored}
 
     def fill(new: Path) -> None:
-        _fill(new, transport, cache, listing, report, crew)
+        _fill(new, transport, cache, listing, report, crew, direct=direct)
 
     folder = cache.version(listing.target.digest, sizes, fill, crew.pause)
     if listing.external:
@@ -91,7 +93,7 @@ def copy_out(folder: Path, place: Path, listing: Listing, report: Report) -> Pat
     return place
 
 
-def _fill(folder: Path, transport: Transport, cache: Cache, listing: Listing, report: Report, crew: Crew) -> None:
+def _fill(folder: Path, transport: Transport, cache: Cache, listing: Listing, report: Report, crew: Crew, *, direct: bool) -> None:
     """Puts links to all files of the version into a new folder, after fetching those that the cache does not have."""
     same: dict[str, list[File]] = defaultdict(list)
     for file in listing.stored:
@@ -100,15 +102,17 @@ def _fill(folder: Path, transport: Transport, cache: Cache, listing: Listing, re
     missing = [files[0] for files in groups if not is_sealed(cache.file_path(files[0].digest), files[0].size_bytes)]
     _check_room(cache, missing)
     meter = Meter(report, "downloading", sum(file.size_bytes for file in missing))
-    download = Download(transport, crew, meter, pinned(listing.target))
+    reference = pinned(listing.target)
+    with Direct(transport, crew, reference, missing) if direct else nullcontext() as bucket:
+        download = Download(transport, crew, meter, reference, bucket)
 
-    def place(files: list[File]) -> None:
-        first = files[0]
-        with cache.file(first.digest, first.size_bytes, lambda new: download.fetch(first, new), crew.pause) as source:
-            for file in files:
-                link(source, folder / file.path)
+        def place(files: list[File]) -> None:
+            first = files[0]
+            with cache.file(first.digest, first.size_bytes, lambda new: download.fetch(first, new), crew.pause) as source:
+                for file in files:
+                    link(source, folder / file.path)
 
-    crew.run(place, groups)
+        crew.run(place, groups)
 
 
 def _check_room(cache: Cache, files: list[File]) -> None:

@@ -1,10 +1,11 @@
-"""One file from the server into a partial file: it goes on after a cut, and is verified as a whole."""
+"""One file from the server, or the bucket, into a partial file: it goes on after a cut, and is verified as a whole."""
 
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from podium.direct import Direct
 from podium.errors import DamagedFile, HostileServer
 from podium.frames import read_download
 from podium.progress import Meter
@@ -17,12 +18,13 @@ from podium.v1.versions_pb2 import File
 
 @dataclass(frozen=True)
 class Download:
-    """Fetches files of the version that the pinned `reference` means."""
+    """Fetches files of the version that the pinned `reference` means, what `direct` can have from there."""
 
     transport: Transport
     crew: Crew
     meter: Meter
     reference: str
+    direct: Direct | None
 
     def fetch(self, file: File, partial: Path) -> None:
         """Completes the partial file; removes it if its bytes are not those of the digest."""
@@ -34,11 +36,16 @@ class Download:
             raise
 
     def _fetch_into(self, file: File, sink: Sink) -> None:
-        earlier = sink.size
-        self.meter.add(earlier)
+        self.meter.add(sink.size)
+        if self.direct:
+            self.direct.receive(file, sink, self.meter)
+        unchecked = sink.size
         self._receive(file, sink)
-        if earlier and _digest(sink) != file.digest:
-            # What an earlier process left need not be what it received, after a power cut for example.
+        if unchecked and _digest(sink) != file.digest:
+            # What an earlier process left need not be what it received, after a power cut for example; and nobody but this client
+            # has looked at what came from the bucket. The server looks at what it sends.
+            if self.direct:
+                self.direct.leave(f"what is there of {file.path!r} are not the bytes of {file.digest}")
             sink.restart()
             self.meter.expect(file.size_bytes)
             self._receive(file, sink)

@@ -55,13 +55,14 @@ class Follower:
         timeout: float | None,
         on_change: OnChange | None,
         for_serving: bool,
+        direct: bool,
     ) -> None:
         self.reference = reference
         self.state = State.STALE
         self.warnings: tuple[str, ...] = ()
         self.problem: str | None = None
         self._filter, self._for_serving = followed(reference), for_serving
-        self._transport, self._cache = transport, cache
+        self._transport, self._cache, self._direct = transport, cache, direct
         self._on_change = on_change
         self._record = Record(cache.followed_path, transport.address, reference, for_serving)
         self._newest = Newest[Current]()
@@ -239,7 +240,7 @@ class Follower:
             self._remember()
             self._call_back()
             return
-        held = pull_and_hold(self._transport, self._cache, target, crew)
+        held = pull_and_hold(self._transport, self._cache, target, crew, direct=self._direct)
         with self._changed:
             old, wanted = self._held, self._standing.target
             if self._closed or not wanted or not same_version(wanted, target):

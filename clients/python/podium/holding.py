@@ -35,13 +35,13 @@ class Held:
         self.hold.release()
 
 
-def pull_and_hold(transport: Transport, cache: Cache, target: Target, crew: Crew) -> Held:
+def pull_and_hold(transport: Transport, cache: Cache, target: Target, crew: Crew, *, direct: bool) -> Held:
     """The version with its files from the server, as far as the cache does not have them."""
     listing = list_files(transport, target, crew)
     hold = cache.hold(target.digest, crew.pause)
     try:
         with reporting(progress=False) as report:
-            path = checkout(transport, cache, listing, report, crew)
+            path = checkout(transport, cache, listing, report, crew, direct=direct)
     except BaseException:
         hold.release()
         raise

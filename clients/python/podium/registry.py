@@ -93,13 +93,16 @@ def connect(
     actor: str | None = None,
     timeout: float = DEFAULT_TIMEOUT,
     cache: str | os.PathLike[str] | None = None,
+    direct: bool = False,
 ) -> "Registry":
     """The registry at `url` (`host:port`), else at $PODIUM_URL, else at 127.0.0.1:7070. Nothing is sent yet.
 
     `actor` is who does it, for the events (else user@host). A call may take `timeout` seconds; a transfer is given up after
     so many seconds without a byte. `cache` is the folder of the content cache, else $PODIUM_CACHE, else ~/.cache/podium.
+    With `direct`, files are read from where the server keeps them, if it signs URLs for that: the same bytes, verified as ever.
+    Where that does not go they come by way of the server, and a warning of the logger `podium` says so.
     """
-    return Registry(url, actor=actor, timeout=timeout, cache=cache)
+    return Registry(url, actor=actor, timeout=timeout, cache=cache, direct=direct)
 
 
 class Registry:
@@ -119,11 +122,13 @@ class Registry:
         actor: str | None = None,
         timeout: float = DEFAULT_TIMEOUT,
         cache: str | os.PathLike[str] | None = None,
+        direct: bool = False,
     ) -> None:
         self._transport = Transport(url, actor, timeout)
         self._call = self._transport.call
         self._author = actor
         self._cache_folder = cache
+        self._direct = direct
         self._open: WeakSet[Watch | Follower] = WeakSet()
 
     def __enter__(self) -> Self:
@@ -182,7 +187,15 @@ class Registry:
         cannot be pulled. `on_change(current)` is called in a thread of the follower, each time after another version took its
         place. It blocks: on an event loop, `await asyncio.to_thread(podium.follow, …)`.
         """
-        follower = Follower(self._transport, self.cache, reference, timeout=timeout, on_change=on_change, for_serving=for_serving)
+        follower = Follower(
+            self._transport,
+            self.cache,
+            reference,
+            timeout=timeout,
+            on_change=on_change,
+            for_serving=for_serving,
+            direct=self._direct,
+        )
         self._open.add(follower)
         return follower
 
@@ -261,7 +274,7 @@ class Registry:
         with reporting(progress) as report:
             listing, crew, cache = self._listing(reference), Crew(), self.cache
             cache.keep(listing.target.digest, crew.pause)
-            folder = checkout(self._transport, cache, listing, report, crew)
+            folder = checkout(self._transport, cache, listing, report, crew, direct=self._direct)
             return folder if place is None else copy_out(folder, place, listing, report)
 
     def verify(self, reference: str, directory: str | os.PathLike[str]) -> list[Difference]:

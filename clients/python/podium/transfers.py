@@ -96,8 +96,8 @@ class Crew:
         if self._stop.wait(seconds):
             raise Stopped
 
-    def attempts(self, patience: "Patience") -> Retrying:
-        """Attempts of one transfer, with growing pauses, for as long as patience lasts."""
+    def attempts(self, patience: Callable[[RetryCallState], bool]) -> Retrying:
+        """Attempts of one transfer, with growing pauses, for as long as patience lasts: see Patience."""
         return Retrying(
             retry=retry_if_exception(lambda error: not self.stopped and may_resume(error)),
             stop=patience,

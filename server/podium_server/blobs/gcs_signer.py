@@ -3,9 +3,10 @@
 import base64
 import logging
 from functools import partial
+from typing import Any
 
 import requests
-from google.auth.credentials import Credentials, Signing, with_scopes_if_required
+from google.auth.credentials import Credentials, Scoped, Signing
 from google.auth.crypt import Signer
 from google.auth.exceptions import GoogleAuthError
 from google.auth.transport.requests import AuthorizedSession, Request
@@ -35,9 +36,9 @@ def signer_of(credentials: Credentials) -> Signing | None:
 
 def _signer_without_key(credentials: Credentials) -> Signing | None:
     """None where the credentials are nobody's, or a person's."""
-    if not hasattr(credentials, "service_account_email"):
+    if not hasattr(credentials, "service_account_email") or not isinstance(credentials, Scoped):
         return None
-    scoped = with_scopes_if_required(credentials, [_SCOPE])  # type: ignore[no-untyped-call]
+    scoped: Any = credentials.with_scopes([_SCOPE])  # type: ignore[no-untyped-call]
     scoped.refresh(Request())  # a machine learns only so what its account is called
     email: str | None = scoped.service_account_email
     if not email:

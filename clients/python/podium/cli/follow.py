@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from podium.cli.output import safe, to_json
-from podium.cli.session import Command, Session, pass_session
+from podium.cli.session import Command, Session, direct_option, pass_session
 
 if TYPE_CHECKING:
     from podium import Current, Follower, Registry
@@ -40,8 +40,11 @@ folder = click.Path(file_okay=False, path_type=Path)
 @click.option("--exec", "command", metavar="CMD", help="A shell command to run after each switch; see below.")
 @click.option("--keep", type=click.IntRange(min=1), default=2, show_default=True, metavar="N", help="How many versions to keep.")
 @naming_option
+@direct_option
 @pass_session
-def follow(session: Session, /, reference: str, directory: Path, command: str | None, keep: int, naming: "Naming") -> None:
+def follow(
+    session: Session, /, reference: str, directory: Path, command: str | None, keep: int, naming: "Naming", *, direct: bool
+) -> None:
     """Keep DIR/current at the version that REF means, until SIGTERM, which ends it with exit code 0.
 
     REF is an alias, a stage or @latest. Each version is a folder DIR/VERSION, whole from the moment it is there;
@@ -55,7 +58,7 @@ def follow(session: Session, /, reference: str, directory: Path, command: str | 
     from podium.rollout import Rollout
 
     logging.getLogger("podium").addHandler(_Lines())
-    with _ends_on_sigterm(), session.registry() as registry, Rollout(directory, naming=naming) as rollout:
+    with _ends_on_sigterm(), session.registry(direct=direct) as registry, Rollout(directory, naming=naming) as rollout:
         keeper = Keeper(session, rollout, command, keep)
         with keeper.start(registry, reference) as follower:
             keeper.run(follower)
@@ -65,15 +68,16 @@ def follow(session: Session, /, reference: str, directory: Path, command: str | 
 @click.argument("reference", metavar="REF")
 @click.argument("directory", metavar="DIR", type=folder)
 @naming_option
+@direct_option
 @pass_session
-def materialize(session: Session, /, reference: str, directory: Path, naming: "Naming") -> None:
+def materialize(session: Session, /, reference: str, directory: Path, naming: "Naming", *, direct: bool) -> None:
     """Make DIR/current the version that REF means now, as `podium follow` does, once: for an init container.
 
     Print the version's folder. A version that may not serve is refused.
     """
     from podium.rollout import Rollout
 
-    with session.registry() as registry, Rollout(directory, naming=naming) as rollout:
+    with session.registry(direct=direct) as registry, Rollout(directory, naming=naming) as rollout:
         target = registry.resolve(reference, for_serving=True)
         switched = rollout.switch(target, registry.pull(f"{target.model}@{target.digest}"))
         path = str(rollout.path)

@@ -6,20 +6,21 @@ import click
 
 from podium.cli.exits import DAMAGED, resumable
 from podium.cli.output import files, named, safe
-from podium.cli.session import Command, Session, pass_session
+from podium.cli.session import Command, Session, direct_option, pass_session
 
 
 @click.command(cls=Command)
 @click.argument("reference", metavar="REF")
 @click.argument("destination", metavar="[DEST]", required=False, type=click.Path(path_type=Path))
+@direct_option
 @pass_session
-def pull(session: Session, /, reference: str, destination: Path | None) -> None:
+def pull(session: Session, /, reference: str, destination: Path | None, *, direct: bool) -> None:
     """Fetch the files of REF, verified, into the new folder DEST, and print its path.
 
     Without DEST it is a read-only folder in the cache. What the cache has is not fetched again. The folder appears
     whole or not at all.
     """
-    with resumable("pull"), session.registry() as registry:
+    with resumable("pull"), session.registry(direct=direct) as registry:
         path = registry.pull(reference, destination)
     session.answer({"reference": reference, "path": str(path)}, str(path))
 

@@ -21,11 +21,11 @@ class Session:
     actor: str | None = None
     json: bool = False
 
-    def registry(self) -> "Registry":
+    def registry(self, *, direct: bool = False) -> "Registry":
         """The server that --url names, else PODIUM_URL."""
         import podium
 
-        return podium.connect(self.url, actor=self.actor)
+        return podium.connect(self.url, actor=self.actor, direct=direct)
 
     def answer(self, document: object, text: str | Callable[[], str]) -> None:
         """Prints one thing: a JSON object on one line, or the text."""
@@ -51,6 +51,8 @@ class Session:
         else:
             print_table(rows, columns)
 
+
+direct_option = click.option("--direct", is_flag=True, help="Read the files from where the server keeps them, if it signs URLs.")
 
 pass_session = click.make_pass_decorator(Session, ensure=True)
 

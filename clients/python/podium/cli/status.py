@@ -29,7 +29,7 @@ def _text(info: "GetServerInfoResponse") -> str:
             ("versions", f"{info.version_count:,}"),
             ("stored", f"{size(info.stored_bytes)}{free}"),
             ("database", info.database),
-            ("blobs", info.blobs),
+            ("blobs", f"{info.blobs}{', can be read directly' if info.signs_downloads else ''}"),
             ("lifecycles", ", ".join(lifecycle.name for lifecycle in info.lifecycles)),
             ("position", info.position),
             ("clock", when(info.time)),
