@@ -9,8 +9,8 @@ there is a bucket that is not there), so it can be killed and started again. The
 POST /control/order takes a JSON order, for the next `count` requests whose `method` and `path` (a regular expression, searched for
 in path and query) match: answer with `status` and `headers` and do nothing; wait for `delay` seconds; cut the connection after so
 many bytes of the body, `cut_request`, or after so many of the answer's, `cut_answer`; `damage` what is sent; `misreport` what its
-CRC32C is; take a signed URL for `late` by so many seconds, or read another object `instead`. GET /control/requests tells all
-requests since the start: method, path, status, bytes of the body that were read.
+CRC32C is; take a signed URL for `late` by so many seconds, or read another object `instead`. DELETE forgets all orders. GET
+/control/requests tells all requests since the start: method, path, status, bytes of the body that were read.
 """
 
 import base64
@@ -31,7 +31,7 @@ from gcs_signatures import fault_of
 
 STEP = 256 << 10
 BLOCK = 1 << 20
-READ_HEADERS = {"host", "range", "accept-encoding", "user-agent", "connection"}
+READ_HEADERS = {"host", "range", "accept-encoding", "user-agent", "connection", "content-length"}
 RANGE = re.compile(r"bytes (?:([0-9]+)-([0-9]+)|\*)/([0-9]+|\*)")
 
 
@@ -474,6 +474,10 @@ class Handler(BaseHTTPRequestHandler):
         self.orders.append({"count": 1, **json.loads(self.body())})
         self.answer(200)
 
+    def forget_orders(self):
+        self.orders.clear()
+        self.answer(200)
+
     def tell_requests(self):
         self.answer(200, list(self.requests))
 
@@ -491,6 +495,7 @@ ROUTES = (
     ("PUT", "/upload/storage/v1/b/([^/]+)/o", Handler.put),
     ("DELETE", "/upload/storage/v1/b/([^/]+)/o", Handler.cancel),
     ("POST", "/control/order", Handler.add_order),
+    ("DELETE", "/control/order", Handler.forget_orders),
     ("GET", "/control/requests", Handler.tell_requests),
     ("POST", "/token", Handler.give_token),
     ("GET", "/([^/]+)/(.+)", Handler.read_signed),

@@ -69,6 +69,9 @@ class StrictFake(GcsServer):
         """Orders what becomes of the next request, or of `count`; see gcs_fake.py."""
         self.ask("POST", "/control/order", order)
 
+    def forget_orders(self):
+        self.ask("DELETE", "/control/order")
+
     def requests(self, method="", path=""):
         """What was asked since it was started, each with `method, path, status, bytes`."""
         return [request for request in self.ask("GET", "/control/requests") if request[0].startswith(method) and path in request[1]]

@@ -31,10 +31,15 @@ func (c *Client) checkout(ctx context.Context, listing *listing) (string, error)
 // fill puts links to all files of the version into a new folder, after fetching those that the cache does not have.
 func (c *Client) fill(ctx context.Context, listing *listing, folder string) error {
 	groups := bySize(listing.stored)
-	if err := c.checkRoom(groups); err != nil {
+	missing := c.missing(groups)
+	if err := c.checkRoom(missing); err != nil {
 		return err
 	}
-	from := download{c.transport, pinned(listing.target)}
+	from := download{c.transport, pinned(listing.target), nil}
+	if c.isDirect {
+		from.direct = c.newDirect(from.reference, missing)
+		defer from.direct.bucket.close()
+	}
 	return each(ctx, groups, func(ctx context.Context, same []*podiumv1.File) error { return c.place(ctx, from, same, folder) })
 }
 
@@ -70,8 +75,19 @@ func bySize(files []*podiumv1.File) [][]*podiumv1.File {
 	return groups
 }
 
+// missing are the files that the cache does not have.
+func (c *Client) missing(groups [][]*podiumv1.File) []*podiumv1.File {
+	var files []*podiumv1.File
+	for _, group := range groups {
+		if !c.cache.HasFile(group[0].GetDigest(), group[0].GetSizeBytes()) {
+			files = append(files, group[0])
+		}
+	}
+	return files
+}
+
 // checkRoom returns DiskFull before a download that cannot end, whatever a server says how large its files are.
-func (c *Client) checkRoom(groups [][]*podiumv1.File) error {
+func (c *Client) checkRoom(missing []*podiumv1.File) error {
 	if err := os.MkdirAll(c.cache.Root, 0o777); err != nil {
 		return err
 	}
@@ -80,11 +96,7 @@ func (c *Client) checkRoom(groups [][]*podiumv1.File) error {
 		return &os.PathError{Op: "statfs", Path: c.cache.Root, Err: err}
 	}
 	left := uint64(disk.Bavail) * uint64(disk.Bsize)
-	for _, group := range groups {
-		file := group[0]
-		if c.cache.HasFile(file.GetDigest(), file.GetSizeBytes()) {
-			continue
-		}
+	for _, file := range missing {
 		needed := uint64(file.GetSizeBytes())
 		if partial, err := os.Stat(c.cache.PartialPath(file.GetDigest())); err == nil {
 			needed -= min(needed, uint64(partial.Size()))

@@ -21,6 +21,9 @@ type Options struct {
 	Cache string
 	// Timeout is how long a call may take, and after how much time without a byte a transfer is given up. 0 means 30 s.
 	Timeout time.Duration
+	// Direct reads files from where the server keeps them, if it signs URLs for that: the same bytes, verified as ever. Where
+	// that does not go they come by way of the server, and a warning of log/slog says so.
+	Direct bool
 }
 
 // Client is a Podium server. Goroutines may share it. Close it when done.
@@ -31,6 +34,7 @@ type Client struct {
 	stub      podiumv1.RegistryServiceClient
 	cache     *cache.Cache
 	author    string // as the caller said
+	isDirect  bool
 
 	mu     sync.Mutex
 	closed bool
@@ -69,6 +73,7 @@ func Dial(url string, options *Options) (*Client, error) {
 		stub:      podiumv1.NewRegistryServiceClient(t),
 		cache:     store,
 		author:    chosen.Actor,
+		isDirect:  chosen.Direct,
 		open:      make(map[*Follower]struct{}),
 		ended:     ended,
 		end:       end,

@@ -3,6 +3,7 @@ package podium
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 
@@ -31,10 +32,12 @@ func streamDesc(name string) *grpc.StreamDesc {
 	panic("podium: no stream " + name)
 }
 
-// download fetches files of one version into partial files: it goes on after a cut, and verifies them as a whole.
+// download fetches files of one version, from the server or the bucket, into partial files: it goes on after a cut, and verifies
+// them as a whole.
 type download struct {
 	transport *transport
-	reference string // that means the version for good
+	reference string  // that means the version for good
+	direct    *direct // nil if all is to come from the server
 }
 
 // fetch completes the partial file; removes it if its bytes are not those of the digest.
@@ -52,13 +55,22 @@ func (d download) fetch(ctx context.Context, file *podiumv1.File, partial string
 }
 
 func (d download) fetchInto(ctx context.Context, file *podiumv1.File, into *sink) error {
-	earlier := into.size
+	if d.direct != nil {
+		if err := d.direct.receive(ctx, file, into); err != nil {
+			return err
+		}
+	}
+	unchecked := into.size
 	if err := d.receive(ctx, file, into); err != nil {
 		return err
 	}
 	actual, err := into.digest()
-	if err == nil && earlier > 0 && actual != file.GetDigest() {
-		// What an earlier process left need not be what it received, after a power cut for example.
+	if err == nil && unchecked > 0 && actual != file.GetDigest() {
+		// What an earlier process left need not be what it received, after a power cut for example; and nobody but this client
+		// has looked at what came from the bucket. The server looks at what it sends.
+		if d.direct != nil {
+			d.direct.leave(fmt.Sprintf("what is there of %q are not the bytes of %s", file.GetPath(), file.GetDigest()))
+		}
 		if err := into.restart(); err != nil {
 			return err
 		}

@@ -53,9 +53,9 @@ class Driver:
         self._opened = {}
         self._items = {}
 
-    def connect(self, url, cache, actor=None, timeout_seconds=30):
+    def connect(self, url, cache, actor=None, timeout_seconds=30, direct=False):
         self.close()
-        self._registry = podium.connect(url, cache=cache, actor=actor, timeout=timeout_seconds)
+        self._registry = podium.connect(url, cache=cache, actor=actor, timeout=timeout_seconds, direct=direct)
         return {}
 
     def push(self, model, path, **options):

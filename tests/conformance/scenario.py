@@ -22,8 +22,8 @@ EXPECTED = ("ok", "error")
 class Scenario:
     """A list of steps under a name, which is played for `each`, each time with new names.
 
-    `connect` is what the driver is connected with before the first step, or False; without a `server` there is none. What has to
-    be `alone` is not played by two languages at once.
+    `connect` is what the driver is connected with before the first step, or False; without a `server` there is none, and with a
+    `bucket` its blobs are there. What has to be `alone` is not played by two languages at once.
     """
 
     file: str
@@ -32,6 +32,7 @@ class Scenario:
     each: tuple = (None,)
     connect: object = ()
     server: bool = True
+    bucket: bool = False
     alone: bool = False
 
     def __str__(self):
@@ -49,7 +50,7 @@ def load():
 
 def play(scenario, driver, folder):
     """Plays a scenario; returns the driver's answers, as far as they must be the same for all languages."""
-    scene = Scene(folder, server=scenario.server)
+    scene = Scene(folder, server=scenario.server, bucket=scenario.bucket)
     try:
         return Play(scene, driver).all(scenario)
     finally:

@@ -5,12 +5,14 @@ import json
 import os
 import signal
 import threading
+from collections import Counter
 from hashlib import sha256
 from pathlib import Path
 
 import podium
 from conftest import RunningServer
 from following import HEARTBEAT, FaultyRelay, copy_data, remove_data, replace_data
+from gcs_servers import BUCKET, StrictFake
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from podium.sealed import FILE_TIME
@@ -20,6 +22,7 @@ from conformance.hostile import Scripted, serving
 
 SECONDS = 60  # after which something that does not come is missing
 NOWHERE = "127.0.0.1:1"
+SIGNED = "X-Goog-Signature"
 
 
 class Faults(FaultyRelay):
@@ -36,12 +39,14 @@ class Faults(FaultyRelay):
 
 
 class Scene:
-    """A server of its own behind a relay, a cache and a folder; all is gone after `close`."""
+    """A server of its own behind a relay, a cache and a folder, and maybe a bucket; all is gone after `close`."""
 
-    def __init__(self, folder, *, server=True):
+    def __init__(self, folder, *, server=True, bucket=False):
         self.folder = folder
         self.cache_folder = folder / "cache"
-        self._server = RunningServer(folder / "server", *HEARTBEAT) if server else None
+        self._bucket = StrictFake(folder / "gcs") if bucket else None
+        self._reads = Counter()
+        self._server = self._serve() if server else None
         self._relay = Faults(self._server.address if self._server else NOWHERE)
         self._cut = threading.Event()
         self._passed = (0, 0, 0)
@@ -54,7 +59,15 @@ class Scene:
         self._relay.close()
         if self._server and self._server.process.returncode is None:
             self._server.kill()
+        if self._bucket:
+            self._bucket.kill()
         remove(self.folder)
+
+    def _serve(self):
+        if not self._bucket:
+            return RunningServer(self.folder / "server", *HEARTBEAT)
+        blobs = ("--blobs", f"gs://{BUCKET}/blobs")
+        return RunningServer(self.folder / "server", *HEARTBEAT, *blobs, environment=self._bucket.account(self.folder))
 
     # The server.
 
@@ -124,6 +137,28 @@ class Scene:
             "ids": len({call.get("request_id") for call in calls}),
             "begun": [call["begun"] for call in calls if "begun" in call],
         }
+
+    # The bucket.
+
+    def bucket(self, instead=None, order=None, forget=False, **more):
+        """What becomes of the next `count` reads by a URL (see gcs_fake.py); `instead` they get the file of that path in m:1.
+
+        Or all that was ordered is forgotten.
+        """
+        if forget:
+            self._bucket.forget_orders()
+            return
+        if instead:
+            digest = self._digest("m:1", instead)
+            more["instead"] = f"blobs/sha256/{digest[:2]}/{digest}"
+        self._bucket.order(path=SIGNED, **more, **(order or {}))
+
+    def reads(self):
+        """How often the bucket was read since the last time: by URLs, and by the server."""
+        asked = [path for _, path, *_ in self._bucket.requests("GET")]
+        now = Counter(by_url=sum(SIGNED in path for path in asked), by_server=sum("alt=media" in path for path in asked))
+        before, self._reads = self._reads, now
+        return {way: now[way] - before[way] for way in now}
 
     # The relay.
 

@@ -82,15 +82,15 @@ class Tries:
     """Gives a transfer up after so many attempts in a row in which no byte has moved."""
 
     def __init__(self) -> None:
-        self.moved()
+        self._failed = 0
 
     def moved(self) -> None:
-        """Bytes have moved: the count starts again."""
-        self._left = ATTEMPTS
+        """Bytes have moved: this attempt does not count, however it ends."""
+        self._failed = -1
 
     def __call__(self, _: RetryCallState) -> bool:
-        self._left -= 1
-        return not self._left
+        self._failed += 1
+        return self._failed == ATTEMPTS
 
 
 class SignedUrls:

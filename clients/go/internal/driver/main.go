@@ -68,6 +68,7 @@ type order struct {
 	Cache          string            `json:"cache"`
 	Actor          string            `json:"actor"`
 	TimeoutSeconds float64           `json:"timeout_seconds"`
+	Direct         bool              `json:"direct"`
 	Handle         string            `json:"handle"`
 	Model          string            `json:"model"`
 	Path           string            `json:"path"`

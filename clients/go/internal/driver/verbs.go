@@ -36,7 +36,9 @@ var verbs = map[string]func(*driver, context.Context, *order) (any, error){
 
 func (d *driver) connect(_ context.Context, o *order) (any, error) {
 	d.closeAll()
-	client, err := podium.Dial(o.URL, &podium.Options{Actor: o.Actor, Cache: o.Cache, Timeout: seconds(o.TimeoutSeconds)})
+	client, err := podium.Dial(o.URL, &podium.Options{
+		Actor: o.Actor, Cache: o.Cache, Timeout: seconds(o.TimeoutSeconds), Direct: o.Direct,
+	})
 	d.client = client
 	return object{}, err
 }

@@ -28,12 +28,13 @@ final class Checkout {
 
   /**
    * The version's read-only folder in the cache, of which the caller has a hold. Only bytes that the cache does not have are fetched,
-   * by the crew: if that is stopped, they are partial files.
+   * by the crew: if that is stopped, they are partial files. If {@code isDirect} they come from where the server keeps them, as far as
+   * it signs URLs and they can be had there.
    */
-  static Path into(Cache cache, Transport transport, Listing listing, Crew crew) throws Exception {
+  static Path into(Cache cache, Transport transport, Listing listing, Crew crew, boolean isDirect) throws Exception {
     checkNames(listing);
     Path folder = cache.version(
-        listing.target().digest(), listing.sizes(), made -> fill(made, cache, transport, listing, crew), crew::pause);
+        listing.target().digest(), listing.sizes(), made -> fill(made, cache, transport, listing, crew, isDirect), crew::pause);
     if (!listing.external().isEmpty()) {
       warnOfExternal(listing);
     }
@@ -88,15 +89,20 @@ final class Checkout {
   }
 
   /** Puts links to all files of the version into a new folder, after fetching those that the cache does not have. */
-  private static void fill(Path folder, Cache cache, Transport transport, Listing listing, Crew crew) throws Exception {
+  private static void fill(Path folder, Cache cache, Transport transport, Listing listing, Crew crew, boolean isDirect)
+      throws Exception {
     Map<String, List<File>> same = listing.stored().stream()
         .collect(Collectors.groupingBy(File::getDigest, LinkedHashMap::new, Collectors.toList()));
     List<List<File>> groups = new ArrayList<>(same.values());
     groups.sort(Comparator.comparingLong(files -> -files.get(0).getSizeBytes()));
-    checkRoom(cache, groups);
+    List<File> missing = groups.stream().map(files -> files.get(0))
+        .filter(file -> !Sealed.isSealed(cache.filePath(file.getDigest()), file.getSizeBytes())).toList();
+    checkRoom(cache, missing);
+    String reference = listing.target().pinned();
+    Direct direct = isDirect ? new Direct(transport, crew, reference, missing) : null;
     crew.run(groups, files -> {
       File first = files.get(0);
-      FileDownload download = new FileDownload(transport, crew, listing.target().pinned(), first);
+      FileDownload download = new FileDownload(transport, crew, reference, first, direct);
       cache.file(first.getDigest(), first.getSizeBytes(), download::fetch, crew::pause, source -> {
         for (File file : files) {
           Sealed.link(source, folder.resolve(file.getPath()));
@@ -106,15 +112,12 @@ final class Checkout {
   }
 
   /** DiskFullException before a download that cannot end, whatever a server says how large its files are. */
-  private static void checkRoom(Cache cache, List<List<File>> groups) throws IOException {
+  private static void checkRoom(Cache cache, List<File> missing) throws IOException {
     Files.createDirectories(cache.root);
     long needed = 0;
-    for (List<File> files : groups) {
-      File file = files.get(0);
-      if (!Sealed.isSealed(cache.filePath(file.getDigest()), file.getSizeBytes())) {
-        long size = file.getSizeBytes() - sizeOf(cache.partialPath(file.getDigest()));
-        needed = needed > Long.MAX_VALUE - Math.max(0, size) ? Long.MAX_VALUE : needed + size;
-      }
+    for (File file : missing) {
+      long size = file.getSizeBytes() - sizeOf(cache.partialPath(file.getDigest()));
+      needed = needed > Long.MAX_VALUE - Math.max(0, size) ? Long.MAX_VALUE : needed + size;
     }
     long free = Files.getFileStore(cache.root).getUsableSpace();
     if (needed > free) {

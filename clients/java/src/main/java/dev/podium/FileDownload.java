@@ -7,7 +7,7 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 
-/** One file from the server into a partial file: it goes on after a cut, and is verified as a whole. */
+/** One file from the server, or the bucket, into a partial file: it goes on after a cut, and is verified as a whole. */
 final class FileDownload {
   private static final int AHEAD = 4; // chunks that may be on their way or wait for the disk
 
@@ -15,13 +15,15 @@ final class FileDownload {
   private final Crew crew;
   private final String reference;
   private final File file;
+  private final Direct direct;
 
-  /** Of the version that the pinned reference means. */
-  FileDownload(Transport transport, Crew crew, String reference, File file) {
+  /** Of the version that the pinned reference means, what {@code direct} can have from there; it may be null. */
+  FileDownload(Transport transport, Crew crew, String reference, File file, Direct direct) {
     this.transport = transport;
     this.crew = crew;
     this.reference = reference;
     this.file = file;
+    this.direct = direct;
   }
 
   /** Completes the partial file; removes it if its bytes are not those of the digest. */
@@ -35,10 +37,17 @@ final class FileDownload {
   }
 
   private void fetchInto(Sink sink) throws Exception {
-    long earlier = sink.size();
+    if (direct != null) {
+      direct.receive(file, sink);
+    }
+    long unchecked = sink.size();
     receive(sink);
-    if (earlier > 0 && !sink.digest().equals(file.getDigest())) {
-      // What an earlier process left need not be what it received, after a power cut for example.
+    if (unchecked > 0 && !sink.digest().equals(file.getDigest())) {
+      // What an earlier process left need not be what it received, after a power cut for example; and nobody but this client has
+      // looked at what came from the bucket. The server looks at what it sends.
+      if (direct != null) {
+        direct.leave("what is there of " + Text.quoted(file.getPath()) + " are not the bytes of " + file.getDigest());
+      }
       sink.restart();
       receive(sink);
     }

@@ -35,6 +35,7 @@ public final class Follower implements AutoCloseable {
   private final FollowOptions options;
   private final WatchFilter filter;
   private final LastKnown.Record record;
+  private final boolean isDirect;
   private final Newest<Current> newest = new Newest<>();
   private final Puller puller;
   private final Reader reader;
@@ -55,12 +56,15 @@ public final class Follower implements AutoCloseable {
   private Target told; // what was current when the callback was called last
   private Target written; // what the record says
 
-  private Follower(Transport transport, Cache cache, String reference, FollowOptions options, LastKnown.Record record, LastKnown known) {
+  private Follower(
+      Transport transport, Cache cache, String reference, FollowOptions options, LastKnown.Record record, LastKnown known,
+      boolean isDirect) {
     this.transport = transport;
     this.cache = cache;
     this.reference = reference;
     this.options = options;
     this.record = record;
+    this.isDirect = isDirect;
     filter = WatchFilters.followed(reference);
     position = known == null ? "" : known.position();
     puller = new Puller(this::bring, this::fail);
@@ -68,11 +72,11 @@ public final class Follower implements AutoCloseable {
   }
 
   /** Returns once there is a current version; see {@link Registry#follow}. */
-  static Follower start(Transport transport, Cache cache, String reference, FollowOptions options) {
+  static Follower start(Transport transport, Cache cache, String reference, FollowOptions options, boolean isDirect) {
     WatchFilters.followed(reference); // before anything is read
     LastKnown.Record record = new LastKnown.Record(cache.followedPath(), transport.address, reference, options.forServing);
     LastKnown known = record.read();
-    Follower follower = new Follower(transport, cache, reference, options, record, known);
+    Follower follower = new Follower(transport, cache, reference, options, record, known, isDirect);
     follower.puller.start();
     follower.reader.start();
     try {
@@ -338,7 +342,7 @@ public final class Follower implements AutoCloseable {
     synchronized (lock) {
       isHere = held != null && Target.same(target, next);
     }
-    if (!isHere && !replace(next, Held.pull(transport, cache, next, crew))) {
+    if (!isHere && !replace(next, Held.pull(transport, cache, next, crew, isDirect))) {
       return;
     }
     remember(false);

@@ -59,6 +59,11 @@ final class Frames {
       this.bytes = bytes;
     }
 
+    /** A chunk of bytes that did not come in a message. */
+    static Download of(byte[] bytes) {
+      return new Download(null, bytes.length, new ByteArrayInputStream(bytes));
+    }
+
     /** What is done with bytes, which are only there until it returns. */
     interface Taker {
       void take(ByteBuffer piece) throws IOException;

@@ -8,11 +8,11 @@ import java.util.List;
 record Held(Cache cache, Path path, String digest, List<File> files, LockFile.Hold hold) {
 
   /** The version with its files from the server, as far as the cache does not have them. */
-  static Held pull(Transport transport, Cache cache, Target target, Crew crew) throws Exception {
+  static Held pull(Transport transport, Cache cache, Target target, Crew crew, boolean isDirect) throws Exception {
     Listing listing = Listing.fetch(transport, target, crew);
     LockFile.Hold hold = cache.hold(target.digest(), crew::pause);
     try {
-      Path path = Checkout.into(cache, transport, listing, crew);
+      Path path = Checkout.into(cache, transport, listing, crew, isDirect);
       return new Held(cache, path, target.digest(), listing.stored(), hold);
     } catch (Throwable failure) {
       hold.close();

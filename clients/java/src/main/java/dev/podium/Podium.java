@@ -41,6 +41,7 @@ public final class Podium {
     private String actor;
     private Duration timeout = Duration.ofSeconds(30);
     private Path cache;
+    private boolean isDirect;
 
     private Builder() {}
 
@@ -89,6 +90,18 @@ public final class Podium {
     }
 
     /**
+     * Whether files are read from where the server keeps them, if it signs URLs for that: the same bytes, verified as ever. Where that
+     * does not go they come by way of the server, and a warning of the logger {@code dev.podium} says so. Else they are not.
+     *
+     * @param direct whether they are
+     * @return this
+     */
+    public Builder direct(boolean direct) {
+      isDirect = direct;
+      return this;
+    }
+
+    /**
      * The registry. Nothing is sent yet.
      *
      * @return the registry, to be closed when done
@@ -98,7 +111,7 @@ public final class Podium {
       String said = actor == null ? Address.defaultActor() : Address.checkActor(actor);
       String author = actor == null ? Address.userName() : actor;
       Cache content = new Cache(cache); // before there is a connection, which nobody would close if this fails
-      return new Registry(new Transport(address, said, timeout), content, author);
+      return new Registry(new Transport(address, said, timeout), content, author, isDirect);
     }
   }
 }

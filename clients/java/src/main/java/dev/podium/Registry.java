@@ -29,13 +29,15 @@ public final class Registry implements AutoCloseable {
   private final Transport transport;
   private final Cache cache;
   private final String author;
+  private final boolean isDirect;
   private final Set<AutoCloseable> open = Collections.newSetFromMap(new WeakHashMap<>());
   private boolean closed; // guarded by open
 
-  Registry(Transport transport, Cache cache, String author) {
+  Registry(Transport transport, Cache cache, String author, boolean isDirect) {
     this.transport = transport;
     this.cache = cache;
     this.author = author;
+    this.isDirect = isDirect;
   }
 
   /**
@@ -205,7 +207,7 @@ public final class Registry implements AutoCloseable {
    */
   public Follower follow(String reference, FollowOptions options) {
     checkOpen();
-    return opened(Follower.start(transport, cache, reference, options));
+    return opened(Follower.start(transport, cache, reference, options, isDirect));
   }
 
   /**
@@ -270,7 +272,7 @@ public final class Registry implements AutoCloseable {
     }
     Listing listing = Listing.fetch(transport, target, crew);
     cache.keep(target.digest(), crew::pause);
-    Path folder = Checkout.into(cache, transport, listing, crew);
+    Path folder = Checkout.into(cache, transport, listing, crew, isDirect);
     return place == null ? folder : Checkout.copyOut(folder, place, listing);
   }
 

@@ -110,7 +110,7 @@ public final class Driver {
     if (asked.has("timeout_seconds") && !asked.get("timeout_seconds").isJsonNull()) {
       builder.timeout(duration(asked.get("timeout_seconds")));
     }
-    registry = builder.connect();
+    registry = builder.direct(truth(asked, "direct", false)).connect();
     return Map.of();
   }
 

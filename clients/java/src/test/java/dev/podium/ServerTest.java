@@ -145,7 +145,7 @@ class ServerTest extends RegistryServiceGrpc.RegistryServiceImplBase {
   void aDownloadThatStandsStillGoesOn() throws Exception {
     Transport transport = new Transport(address, "ann@build-7", Duration.ofSeconds(3));
     try {
-      new FileDownload(transport, new Crew(), "fraud:1", FILE).fetch(folder.resolve("partial"));
+      new FileDownload(transport, new Crew(), "fraud:1", FILE, null).fetch(folder.resolve("partial"));
     } finally {
       transport.close();
     }
@@ -157,7 +157,7 @@ class ServerTest extends RegistryServiceGrpc.RegistryServiceImplBase {
   void aChunkInPlaceOfAHeaderIsLetGo() {
     byte[] chunk = DownloadArtifactResponse.newBuilder().setChunk(ByteString.copyFrom(BYTES)).build().toByteArray();
     FramesTest.Pieces memory = new FramesTest.Pieces(chunk, 16);
-    FileDownload download = new FileDownload(null, null, "fraud:1", FILE);
+    FileDownload download = new FileDownload(null, null, "fraud:1", FILE, null);
     assertThrows(HostileServerException.class, () -> download.checkHeader(Frames.DOWNLOAD.parseResponse(memory)));
     assertTrue(memory.closed);
   }
