@@ -72,9 +72,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_CONNECT(self):
         """Ends the tunnel here: what follows is what the host would be asked."""
-        self.host = self.path.removesuffix(":443")
-        who = base64.b64decode(self.headers.get("Proxy-Authorization", "Basic ").removeprefix("Basic ")).decode()
-        self.google.tunnels.append((self.host, who))
+        self.lead_to(self.path.removesuffix(":443"))
         self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
         self.wfile.flush()
         try:
@@ -89,7 +87,16 @@ class Handler(BaseHTTPRequestHandler):
         super().finish()
         self.request.close()
 
+    def lead_to(self, host):
+        self.host = host
+        who = base64.b64decode((self.headers["Proxy-Authorization"] or "").removeprefix("Basic ")).decode()
+        del self.headers["Proxy-Authorization"]  # which is for the proxy
+        self.google.tunnels.append((host, who))
+
     def serve(self):
+        if self.path.startswith("http://"):  # so a proxy is asked for what goes without TLS
+            self.lead_to(STORAGE)
+            self.path = self.path.removeprefix(self.google.gcs.address)
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if self.host == STORAGE:
             self.pass_on(body)

@@ -2,11 +2,14 @@
 
 import logging
 import os
+import signal
+import sys
 
 import podium
 import pytest
 from following import interrupted, reaches
 from gcs_servers import BUCKET
+from processes import Process
 from streams import MIB, digest_of
 
 SIGNED = "X-Goog-Signature"
@@ -80,6 +83,19 @@ def test_the_bytes_come_from_the_bucket_and_not_by_way_of_the_server(server, gcs
     assert gcs.requests("GET", BY_THE_SERVER) == []
     assert signatures(server) == 1
     assert warnings() == []
+
+
+@pytest.mark.parametrize("command", [["pull", "m:1"], ["materialize", "m@latest"], ["follow", "m@latest", "--into"]], ids="-".join)
+def test_the_commands_that_pull_can_do_it(command, server, gcs, folder, tmp_path):
+    push(server, folder)
+    program = "from podium.cli import main; main()"
+    place = [tmp_path / "place", "--direct", "--url", server.address]
+    environment = {**os.environ, "PODIUM_CACHE": str(tmp_path / "cache")}
+    with Process([sys.executable, "-c", program, *command, *place], env=environment) as process:
+        process.line()
+        assert process.end() in (0, -signal.SIGTERM)
+    assert len(gcs.requests("GET", SIGNED)) == len(SIZES) - 1
+    assert gcs.requests("GET", BY_THE_SERVER) == []
 
 
 def test_only_who_asks_for_it_reads_from_the_bucket(server, gcs, folder, tmp_path):
@@ -210,8 +226,12 @@ def test_without_a_way_to_the_bucket_the_bytes_come_by_way_of_the_server(server,
 
 
 def test_a_server_that_cannot_sign_sends_the_bytes(start_server, folder, tmp_path, warnings):
+    large = only_large(folder)
     server = start_server()
     push(server, folder)
+    partial = podium.Cache(tmp_path / "cache").partial_path(digest_of(large.read_bytes()))
+    partial.parent.mkdir(parents=True)
+    partial.write_bytes(bytes(MIB))  # not what it must be, which is a reason to leave the bucket alone too
     assert same(folder, pulled(server, tmp_path))
     (warning,) = warnings()
     assert warning.startswith("the files of m:1 come by way of the server: ")

@@ -63,6 +63,13 @@ def test_files_are_read_through_the_proxy_and_over_tls(account, google, start, g
     assert google.signed == (3 if account == "with_machine" else 0), "both files, and once to see whether it signs"
 
 
+def test_files_are_read_through_the_proxy_without_tls_too(google, start, gcs, tmp_path):
+    server = start(gcs.account(tmp_path))
+    assert pull(server, tmp_path / "pulled", http_proxy=google.client["HTTPS_PROXY"]) == []
+    assert len(gcs.requests("GET", "X-Goog-Signature")) == 2
+    assert google.tunnels == [(STORAGE, "me:a!b")] * 2
+
+
 def test_who_does_not_know_the_certificate_reads_by_way_of_the_server(google, start, gcs, tmp_path):
     server = start(google.with_key)
     (warning,) = pull(server, tmp_path / "pulled", HTTPS_PROXY=google.client["HTTPS_PROXY"])

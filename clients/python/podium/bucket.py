@@ -65,7 +65,6 @@ class Bucket:
                 if not response.isclosed():
                     route.connection.close()
         except (OSError, HTTPException, ValueError) as error:
-            self._crew.check()
             told = error if isinstance(error, OSError) else type(error).__name__
             raise BucketError(f"{where.hostname} cannot be read: {told}") from None
 
