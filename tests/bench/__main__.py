@@ -1,18 +1,28 @@
 """Measures a registry and, by turns in the same run, what it could be at best; prints a table. See scripts/bench."""
 
+# ruff: noqa: E402  the folder of the tests is put on the path first
+
 import argparse
 import itertools
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+HERE = Path(__file__).resolve().parent
+sys.path.append(str(HERE.parent))  # they start PostgreSQL too
+
+import bucket
 import follow
 import large
 import machine
+import million
 import mutations
 import peers
+import postgres
+import replica_mutations
+import replicas
 import resolve
 import scale
 import transfers
@@ -23,7 +33,6 @@ from table import Row, lines
 
 import clients
 
-HERE = Path(__file__).resolve().parent
 FOLDER = HERE.parents[1] / ".build" / "bench"
 
 
@@ -35,6 +44,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--large", action="store_true", help="also the part `large`: 17 GiB of disk, and minutes")
     parser.add_argument("--peers", action="store_true", help="also the part `peers`: beside MLflow and etcd, which it installs")
+    parser.add_argument("--replicas", action="store_true", help=f"only {', '.join(REPLICAS)}: over PostgreSQL and a bucket")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures as JSON")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where to work (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="how often each pair is measured (default: %(default)s)")
@@ -52,7 +62,19 @@ PARTS: dict[str, Callable[[Generator, Path], Iterator[Row]]] = {
     "scale": scale.measure,
     "large": lambda generator, folder: itertools.chain(large.measure(folder), unread.measure(generator, folder)),
     "peers": peers.measure,
+    "bucket": lambda generator, folder: bucket.measure(folder, generator.rounds),
+    "replicas": replicas.measure,
+    "replica-mutations": replica_mutations.measure,
+    "million": million.measure,
 }
+REPLICAS = ("replicas", "replica-mutations", "bucket", "million")
+
+
+def parts(asked: argparse.Namespace) -> Sequence[str]:
+    """What is to be measured, in this order."""
+    if asked.only or asked.replicas:
+        return asked.only or REPLICAS
+    return [name for name in PARTS if name not in REPLICAS and getattr(asked, name, True)]
 
 
 def show(progress: str) -> None:
@@ -74,7 +96,7 @@ def main() -> None:
     generator = Generator.build(asked.folder, asked.seconds, asked.rounds)
     rows: dict[str, list[Row]] = {}
     try:
-        for name in asked.only or [name for name in PARTS if getattr(asked, name, True)]:
+        for name in parts(asked):
             folder = work / name
             folder.mkdir()
             rows[name] = []
@@ -84,6 +106,8 @@ def main() -> None:
             show("")
             shutil.rmtree(folder)
     finally:
+        if postgres.shared_server.cache_info().currsize:
+            postgres.shared_server().close()
         shutil.rmtree(work, ignore_errors=True)
         everything = [row for part in rows.values() for row in part]
         sys.stdout.write("\n" + "\n".join(lines(everything)) + "\n")

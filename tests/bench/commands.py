@@ -63,11 +63,23 @@ def speed(generator: Generator, address: str, bodies: Path, callers: int, *, met
     return Speed(out["calls"] / out["seconds"], out["p50_us"] / 1e3, out["reply_bytes"])
 
 
-def delays(generator: Generator, address: str, opening: Opening, streams: int, method: str, changes: Path) -> Delays:
-    """Makes changes one by one, while so many streams wait for them, each on a connection of its own."""
+def delays(
+    generator: Generator,
+    address: str,
+    opening: Opening,
+    streams: int,
+    method: str,
+    changes: Path,
+    *,
+    stream_address: str = "",
+    connections: int = 0,
+) -> Delays:
+    """Makes changes one by one, while so many streams wait for them, there or elsewhere, each on a connection of its own if no
+    number of connections is said.
+    """
     out = _run(
-        generator, address, "watch", *opening.arguments, "-streams", str(streams), "-connections", str(streams),
-        "-method", method, "-bodies", str(changes), "-mark", MARK, "-pause", PAUSE,
+        generator, address, "watch", *opening.arguments, "-streams", str(streams), "-connections", str(connections or streams),
+        "-method", method, "-bodies", str(changes), "-mark", MARK, "-pause", PAUSE, "-stream-address", stream_address,
     )  # fmt: skip
     last = out["last"]
     return Delays(out["first"]["p50_us"] / 1e3, last["p50_us"] / 1e3, last["p99_us"] / 1e3, out["generator_cores"])

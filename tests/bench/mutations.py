@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import bare_postgres
 from bare_sqlite import Replay
 from generator import Generator, against, call, column, write_bodies
 from podium.v1 import aliases_pb2, stages_pb2
@@ -33,7 +34,7 @@ class Kind:
 
 def registrations(registry: Registry, _round: int, callers: int) -> Iterator[bytes]:
     """Each caller registers in a model of its own."""
-    models = [registry.requests(_model(caller)) for caller in range(callers)]
+    models = [registry.requests(model_name(caller)) for caller in range(callers)]
     while True:
         for requests in models:
             yield next(requests).SerializeToString()
@@ -44,7 +45,7 @@ def alias_moves(_registry: Registry, number: int, callers: int) -> Iterator[byte
     for turn in itertools.count():
         for caller in range(callers):
             yield aliases_pb2.SetAliasRequest(
-                reference=f"{_model(caller)}:{1 + turn % 2}",
+                reference=f"{model_name(caller)}:{1 + turn % 2}",
                 alias=f"champion-{callers}-{number}",
                 reason="better on the holdout",
                 request_id=f"alias-{callers}-{number}-{turn}-{caller}",
@@ -56,7 +57,7 @@ def transitions(_registry: Registry, number: int, callers: int) -> Iterator[byte
     for turn in itertools.count():
         for caller in range(callers):
             yield stages_pb2.TransitionStageRequest(
-                reference=f"{_model(caller)}:{_version(number, callers)}",
+                reference=f"{model_name(caller)}:{_version(number, callers)}",
                 stage=("staging", "development")[turn % 2],
                 reason="passed the checks",
                 request_id=f"stage-{callers}-{number}-{turn}-{caller}",
@@ -90,19 +91,20 @@ def measure(generator: Generator, folder: Path) -> Iterator[Row]:
     """p50 and p99 of each mutation with one caller, and what 64 do together."""
     with podium(folder / "mutations") as server:
         bed = Bed(generator, Registry(server.address), server, folder)
-        bed.registry.create([_model(caller) for caller in range(MANY)])
-        bed.registry.register(_model(0), 2)
-        recorded = [_record(bed, kind) for kind in KINDS]
+        bed.registry.create([model_name(caller) for caller in range(MANY)])
+        bed.registry.register(model_name(0), 2)
+        data = folder / "mutations" / "registry.db"
+        recorded = [(replay := Replay(data, folder, kind.method), record(bed, kind, replay)) for kind in KINDS]
         for caller in range(MANY):
-            bed.registry.register(_model(caller), _version(generator.rounds, MANY))
+            bed.registry.register(model_name(caller), _version(generator.rounds, MANY))
         for kind, (replay, size) in zip(KINDS, recorded, strict=True):
             with empty({kind.method: size}, folder / "empty.log") as floor:
-                yield from _one_caller(bed, kind, floor, replay)
+                yield from one_caller(bed, kind, floor, replay)
                 yield from _many_callers(bed, kind, floor)
         bed.registry.close()
 
 
-def _model(caller: int) -> str:
+def model_name(caller: int) -> str:
     return f"risk/model-{caller}"
 
 
@@ -111,16 +113,16 @@ def _version(number: int, callers: int) -> int:
     return 1 + 2 * (number + 1) + (callers == MANY)
 
 
-def _record(bed: Bed, kind: Kind) -> tuple[Replay, int]:
-    """Makes some calls one by one; returns what they wrote and how long a reply is."""
-    replay = Replay(bed.folder / "mutations" / "registry.db", bed.folder, kind.method)
+def record(bed: Bed, kind: Kind, replay: Replay | bare_postgres.Replay) -> int:
+    """Makes some calls one by one, of which what they wrote is kept; returns how long a reply is."""
     replies: list[bytes] = []
     for body in itertools.islice(kind.requests(bed.registry, -1, 1), RECORDED):
         replay.record(lambda body=body: replies.append(call(bed.registry.channel, kind.method, body)))  # type: ignore[misc]
-    return replay, len(replies[-1])
+    return len(replies[-1])
 
 
-def _one_caller(bed: Bed, kind: Kind, floor: Process, replay: Replay) -> Iterator[Row]:
+def one_caller(bed: Bed, kind: Kind, floor: Process, replay: Replay | bare_postgres.Replay) -> Iterator[Row]:
+    """p50 and p99 beside an empty call and as many bare transactions as the project promises."""
     bare: list[list[float]] = []
 
     def bodies(number: int) -> Path:

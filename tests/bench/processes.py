@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -20,10 +20,13 @@ KIB = 1024
 class Process:
     """A server that runs until the block ends. `started` is how many seconds it took until it said that it is ready."""
 
-    def __init__(self, command: list[str], log: Path) -> None:
+    def __init__(self, command: list[str], log: Path, environment: Mapping[str, str] | None = None) -> None:
         began = time.perf_counter()
         with log.open("ab") as errors:
-            self._process = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, stderr=errors, text=True)
+            self._process = subprocess.Popen(
+                [sys.executable, *command], stdout=subprocess.PIPE, stderr=errors, text=True,
+                env={**os.environ, **(environment or {})},
+            )  # fmt: skip
         assert self._process.stdout is not None
         self.ready = self._process.stdout.readline()
         self.started = time.perf_counter() - began
@@ -87,9 +90,10 @@ class Process:
         self._process.stdout.close()
 
 
-def podium(data: Path) -> Process:
+def podium(data: Path, *options: str, environment: Mapping[str, str] | None = None) -> Process:
     """Starts a registry over a folder, which it makes if it is not there."""
-    return Process(["-m", "podium_server", "--data", str(data), "--listen", "127.0.0.1:0"], data.with_name(data.name + ".log"))
+    command = ["-m", "podium_server", "--data", str(data), "--listen", "127.0.0.1:0", *options]
+    return Process(command, data.with_name(data.name + ".log"), environment)
 
 
 def empty(replies: dict[str, int], log: Path) -> Process:
@@ -100,3 +104,8 @@ def empty(replies: dict[str, int], log: Path) -> Process:
 def socket_copy(folder: Path, log: Path) -> Process:
     """Starts the server's end of a plain socket copy over an existing folder."""
     return Process([str(HERE / "socket_copy.py"), str(folder)], log)
+
+
+def strict_fake(folder: Path, log: Path) -> Process:
+    """Starts the tests' strict fake of Cloud Storage over a folder, without a bucket."""
+    return Process([str(HERE.parent / "gcs_fake.py"), str(folder)], log)

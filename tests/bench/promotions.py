@@ -28,10 +28,22 @@ def moves(model: str, count: int) -> Iterator[bytes]:
         ).SerializeToString()
 
 
-def told(generator: Generator, folder: Path, address: str, model: str, streams: int) -> Delays:
-    """Makes promotions while so many streams wait for them."""
+def told(
+    generator: Generator,
+    folder: Path,
+    address: str,
+    model: str,
+    streams: int,
+    *,
+    stream_address: str = "",
+    connections: int = 0,
+) -> Delays:
+    """Makes promotions while so many streams wait for them, see `delays`."""
     bodies = write_bodies(folder / "moves", moves(model, CHANGES))
-    return delays(generator, address, opening(folder, model), streams, f"{SERVICE}SetAlias", bodies)
+    return delays(
+        generator, address, opening(folder, model), streams, f"{SERVICE}SetAlias", bodies,
+        stream_address=stream_address, connections=connections,
+    )  # fmt: skip
 
 
 def figures(streams: int) -> tuple[tuple[str, str, bool], ...]:

@@ -7,15 +7,16 @@ kept and used again until the schema or the records change. Delete .build/bench/
 import hashlib
 import random
 import shutil
+import statistics
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import podium_server
 import resolve
 from generator import Generator, call, column, write_bodies
 from podium.v1 import aliases_pb2, versions_pb2
-from processes import podium
+from processes import Process, podium
 from registry import Registry
 from resolve import METHOD, requests
 from table import Row, alone, paired
@@ -29,29 +30,43 @@ STARTS = 3
 def measure(generator: Generator, folder: Path) -> Iterator[Row]:
     """Measures the large registry, and resolve by turns with a small one."""
     data = _seeded(generator, folder)
+    yield start("start with 100,000 versions", lambda: podium(data), at_most=3)
+    with podium(data) as server, podium(folder / "small") as small:
+        names = [model_name(number) for number in range(MODELS)]
+        yield from resolving(generator, folder, server, small, names, "100,000 versions")
+        yield from pages(generator, server.address, folder, names, basic=20, full=None)
+
+
+def start(what: str, begin: Callable[[], Process], *, at_most: float) -> Row:
+    """The median of a few starts."""
     starts = []
     for _ in range(STARTS):
-        with podium(data) as server:
+        with begin() as server:
             starts.append(server.started)
-    yield alone("start with 100,000 versions", "s", sorted(starts)[STARTS // 2], at_most=3)
-    with podium(data) as server, podium(folder / "small") as small:
-        few = write_bodies(folder / "few", requests(f"{name}@champion" for name in resolve.fill(small.address)))
-        names = [_model(number) for number in range(MODELS)]
-        random.shuffle(names)
-        many = write_bodies(folder / "many", requests(f"{name}@champion" for name in names))
-        # Unchanged means: as near as two runs of one thing come on a noisy machine.
-        for callers, figure, unit, bounds in (
-            (CALLERS, "rate", "/s", {"at_least": 0.9}),
-            (1, "p50", "ms", {"at_most": 1.1}),
-        ):
-            pairs = generator.beside(server, small, METHOD, lambda _: many, callers, repeat=True, floor_bodies=few)
-            what = f"resolve among 100,000 versions, {callers} in flight, {figure}"
-            yield paired(what, unit, column(pairs, figure), "registry of 60 versions", **bounds)
-        yield from _pages(generator, server.address, folder, names)
+    return alone(what, "s", statistics.median(starts), at_most=at_most)
 
 
-def _pages(generator: Generator, address: str, folder: Path, names: list[str]) -> Iterator[Row]:
-    for view, label, limit in ((versions_pb2.VERSION_VIEW_BASIC, "BASIC", 20), (versions_pb2.VERSION_VIEW_FULL, "FULL", None)):
+def resolving(
+    generator: Generator, folder: Path, server: Process, small: Process, names: Sequence[str], among: str
+) -> Iterator[Row]:
+    """Resolve of each model's champion, beside a registry that was just made."""
+    few = write_bodies(folder / "few", requests(f"{name}@champion" for name in resolve.fill(small.address)))
+    many = write_bodies(folder / "many", requests(f"{name}@champion" for name in random.sample(names, len(names))))
+    # Unchanged means: as near as two runs of one thing come on a noisy machine.
+    for callers, figure, unit, bounds in (
+        (CALLERS, "rate", "/s", {"at_least": 0.9}),
+        (1, "p50", "ms", {"at_most": 1.1}),
+    ):
+        pairs = generator.beside(server, small, METHOD, lambda _: many, callers, repeat=True, floor_bodies=few)
+        what = f"resolve among {among}, {callers} in flight, {figure}"
+        yield paired(what, unit, column(pairs, figure), "registry of 60 versions", **bounds)
+
+
+def pages(
+    generator: Generator, address: str, folder: Path, names: Sequence[str], *, basic: float, full: float | None
+) -> Iterator[Row]:
+    """The newest versions of one model after the other, with the most milliseconds that a page may take."""
+    for view, label, limit in ((versions_pb2.VERSION_VIEW_BASIC, "BASIC", basic), (versions_pb2.VERSION_VIEW_FULL, "FULL", full)):
         asked = [versions_pb2.ListVersionsRequest(model=name, page_size=100, view=view).SerializeToString() for name in names]
         registry = Registry(address)
         page = versions_pb2.ListVersionsResponse.FromString(call(registry.channel, "ListVersions", asked[0]))
@@ -63,7 +78,7 @@ def _pages(generator: Generator, address: str, folder: Path, names: list[str]) -
         yield alone(f"ListVersions, page of 100, {label}, p95", "ms", load.p95, at_most=limit, beside=beside)
 
 
-def _model(number: int) -> str:
+def model_name(number: int) -> str:
     return f"team-{number % 20}/model-{number}"
 
 
@@ -86,14 +101,14 @@ def _seeded(generator: Generator, folder: Path) -> Path:
 
 def _seed(generator: Generator, address: str, folder: Path) -> None:
     registry = Registry(address)
-    registry.create([_model(number) for number in range(MODELS)])
-    per_model = [registry.requests(_model(number)) for number in range(MODELS)]
+    registry.create([model_name(number) for number in range(MODELS)])
+    per_model = [registry.requests(model_name(number)) for number in range(MODELS)]
     for done in range(0, VERSIONS, 10):
         sys.stderr.write(f"registering 100,000 versions, this once: {done} %\n")
         bodies = (next(asked).SerializeToString() for _ in range(10) for asked in per_model)
         generator.run(address, "RegisterVersion", write_bodies(folder / "bodies", bodies), CALLERS, every=True)
     champions = (
-        aliases_pb2.SetAliasRequest(reference=f"{_model(number)}:{1 + number % VERSIONS}", alias="champion").SerializeToString()
+        aliases_pb2.SetAliasRequest(reference=f"{model_name(number)}:{1 + number % VERSIONS}", alias="champion").SerializeToString()
         for number in range(MODELS)
     )
     generator.run(address, "SetAlias", write_bodies(folder / "bodies", champions), CALLERS, every=True)

@@ -4,6 +4,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,14 +57,14 @@ class Ends:
         """A push of new contents through the client."""
         self._renew()
         with podium.connect(self._server.address, cache=self._folder / "cache") as registry:
-            return _cost(self._server, lambda: registry.push("risk/big", self._files[0].parent))
+            return cost(self._server, lambda: registry.push("risk/big", self._files[0].parent))
 
     def pull(self) -> Cost:
         """A pull into an empty cache of what was pushed last; after it, the contents are gone from both."""
         with podium.connect(self._server.address, cache=self._folder / "cache") as registry:
-            cost = _cost(self._server, lambda: registry.pull("risk/big@latest"))
+            took = cost(self._server, lambda: registry.pull("risk/big@latest"))
         self.forget()
-        return cost
+        return took
 
     def forget(self) -> None:
         """Removes what was pushed and pulled."""
@@ -75,17 +76,17 @@ class Ends:
     def push_bare(self) -> Cost:
         """A socket copy of new contents."""
         self._renew()
-        return _cost(self._copy, lambda: socket_copy.push(self._copy.port, list(self._files)))
+        return cost(self._copy, lambda: socket_copy.push(self._copy.port, list(self._files)))
 
     def pull_bare(self) -> Cost:
         """A socket copy back; after it, the contents are gone from both."""
         target = self._folder / "pulled"
         target.mkdir()
-        cost = _cost(self._copy, lambda: socket_copy.pull(self._copy.port, target, list(self._files)))
+        took = cost(self._copy, lambda: socket_copy.pull(self._copy.port, target, list(self._files)))
         remove(target)
         for path in (self._folder / "copy").iterdir():
             path.unlink()
-        return cost
+        return took
 
     def _renew(self) -> None:
         for path in self._files:
@@ -110,13 +111,20 @@ def measure(folder: Path, rounds: int) -> Iterator[Row]:
 def places(folder: Path) -> Iterator[tuple[str, Path]]:
     """A new folder on the disk, and then one where there is no disk, each with the name of where it is. They are removed."""
     in_memory = free_bytes(MEMORY) > NEEDED and file_system(folder) != "tmpfs"
-    for place in [folder, MEMORY] if in_memory else [folder]:
-        work = place / f"podium-bench-{os.getpid()}"
-        work.mkdir()
-        try:
-            yield "in memory" if place == MEMORY else file_system(place), work
-        finally:
-            remove(work)
+    for parent in [folder, MEMORY] if in_memory else [folder]:
+        with place(parent) as (where, work):
+            yield where, work
+
+
+@contextmanager
+def place(parent: Path) -> Iterator[tuple[str, Path]]:
+    """A new folder and the name of where it is. It is removed."""
+    work = parent / f"podium-bench-{os.getpid()}"
+    work.mkdir()
+    try:
+        yield "in memory" if parent == MEMORY else file_system(parent), work
+    finally:
+        remove(work)
 
 
 def _measure(what: str, work: Path, files: Sequence[Path], rounds: int, *, targets: bool) -> Iterator[Row]:
@@ -144,7 +152,8 @@ def _rows(what: str, pairs: Sequence[Pair], size: int, idle: int, *, targets: bo
     yield alone(f"{what}, peak memory of the server", "MiB", peak / MIB, beside=f"idle {idle / MIB:.0f} MiB")
 
 
-def _cost(server: Process, transfer: Callable[[], object]) -> Cost:
+def cost(server: Process, transfer: Callable[[], object]) -> Cost:
+    """Transfers, and says what that took."""
     server.reset_peak()
     cpu, began = server.cpu_seconds(), time.perf_counter()
     transfer()

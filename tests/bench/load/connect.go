@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -23,8 +24,13 @@ func connect(o options) ([]*grpc.ClientConn, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	var connections []*grpc.ClientConn
-	for i := 0; i < o.connections; i++ {
-		connection, err := grpc.NewClient("passthrough:///"+o.address,
+	addresses := strings.Split(o.address, ",")
+	count := o.connections
+	if count == 0 {
+		count = len(addresses)
+	}
+	for i := 0; i < count; i++ {
+		connection, err := grpc.NewClient("passthrough:///"+addresses[i%len(addresses)],
 			grpc.WithTransportCredentials(insecure.NewCredentials()),
 			grpc.WithDefaultCallOptions(grpc.ForceCodec(raw{}), grpc.MaxCallRecvMsgSize(16<<20)))
 		if err != nil {
@@ -33,7 +39,7 @@ func connect(o options) ([]*grpc.ClientConn, error) {
 		connection.Connect()
 		for state := connection.GetState(); state.String() != "READY"; state = connection.GetState() {
 			if !connection.WaitForStateChange(ctx, state) {
-				return nil, fmt.Errorf("no connection to %s", o.address)
+				return nil, fmt.Errorf("no connection to %s", addresses[i%len(addresses)])
 			}
 		}
 		connections = append(connections, connection)

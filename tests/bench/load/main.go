@@ -20,10 +20,10 @@ import (
 )
 
 type options struct {
-	address, method, bodies, actor string
-	callers, connections           int
-	seconds, warmup                float64
-	repeat                         bool
+	address, streamAddress, method, bodies, actor string
+	callers, connections                          int
+	seconds, warmup                               float64
+	repeat                                        bool
 
 	streamMethod, streamBody, mark string
 	streams                        int
@@ -51,12 +51,13 @@ func main() {
 
 func parse(command string, arguments []string) (o options) {
 	flags := flag.NewFlagSet(command, flag.ExitOnError)
-	flags.StringVar(&o.address, "address", "", "host:port of the server")
+	flags.StringVar(&o.address, "address", "", "host:port of the server, or of several with commas between: connections are shared out evenly")
+	flags.StringVar(&o.streamAddress, "stream-address", "", "watch: where the streams are, if not there")
 	flags.StringVar(&o.method, "method", "", "/package.Service/Method that is called")
 	flags.StringVar(&o.bodies, "bodies", "", "file of requests")
 	flags.StringVar(&o.actor, "actor", "bench@bench", "value of the metadata key podium-actor")
 	flags.IntVar(&o.callers, "callers", 1, "calls in flight")
-	flags.IntVar(&o.connections, "connections", 1, "connections that callers or streams share")
+	flags.IntVar(&o.connections, "connections", 0, "connections that callers or streams share; 0: one to each address")
 	flags.Float64Var(&o.seconds, "seconds", 1, "how long to measure at most; 0: until every body is sent")
 	flags.Float64Var(&o.warmup, "warmup", 0, "seconds to call before measuring; only with -repeat")
 	flags.BoolVar(&o.repeat, "repeat", false, "start again when the bodies are used up")

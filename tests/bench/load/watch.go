@@ -26,7 +26,11 @@ func watch(o options) (any, error) {
 	}
 	arrivals := make(chan arrival, 2*o.streams)
 	awaited := make([]int, o.streams)
-	opened, err := openStreams(o, func(i int, message []byte) {
+	there := o
+	if o.streamAddress != "" {
+		there.address = o.streamAddress
+	}
+	opened, err := openStreams(there, func(i int, message []byte) {
 		at := time.Now()
 		for bytes.Contains(message, []byte(fmt.Sprintf(o.mark, awaited[i]))) {
 			arrivals <- arrival{awaited[i], at}
