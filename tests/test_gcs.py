@@ -106,7 +106,7 @@ def test_appending_alone_does_not_grow_without_bound(store, gcs):
     data = os.urandom(20 * MIB)
     partial = store.begin(digest_of(data), len(data))
     for start in range(0, len(data), MIB):
-        partial.append(memoryview(data)[start : start + MIB])
+        partial.append(data[start : start + MIB])
     assert sent_bytes(gcs) == 16 * MIB
     partial.finish()
     partial.discard()

@@ -28,6 +28,12 @@ class BlobWriter:
         """What the next writer can go on from."""
         return self._partial.durable if self._partial else self._left
 
+    @property
+    def sync_bytes(self) -> int:
+        """How many bytes are worth a `sync`."""
+        assert self._partial is not None
+        return self._partial.sync_bytes
+
     def open(self, offset: int) -> None:
         """Opens the partial where the upload starts; OffsetMismatch if it cannot start there."""
         self._partial = self._begin(self._left.resume)
@@ -42,15 +48,16 @@ class BlobWriter:
         """Hashes some of the earlier bytes, not all at once, so that the lease can be kept. Whether there may be more."""
         before = self.checksums.size
         for block in islice(self._earlier, _REREAD_BLOCKS):
-            self.checksums.update(memoryview(block))
+            self.checksums.update(block)
         return self.checksums.size - before >= _REREAD_BLOCKS * BLOCK_BYTES
 
     def write(self, chunks: Iterable[memoryview]) -> None:
         """Adds chunks."""
         assert self._partial is not None
         for chunk in chunks:
-            self.checksums.update(chunk)
-            self._partial.append(chunk)
+            data = bytes(chunk)  # the CRC takes nothing else
+            self.checksums.update(data)
+            self._partial.append(data)
 
     def sync(self) -> None:
         """Makes durable what was written before."""

@@ -16,12 +16,12 @@ class Checksums:
         self._blocks = bytearray()
         self._crc32c = 0
 
-    def update(self, data: memoryview) -> None:
+    def update(self, data: bytes) -> None:
         """Takes the next bytes."""
         self._sha256.update(data)
         start = 0
         while start < len(data):
-            piece = bytes(data[start : start + BLOCK_BYTES - self.size % BLOCK_BYTES])  # the CRC takes nothing else
+            piece = data[start : start + BLOCK_BYTES - self.size % BLOCK_BYTES]  # which is no copy where it is all of them
             self._crc32c = google_crc32c.extend(self._crc32c, piece)
             self.size += len(piece)
             start += len(piece)

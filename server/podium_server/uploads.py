@@ -26,8 +26,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 TICK_SECONDS = 1.0
-SYNC_BYTES = 4 << 20
-MAX_UNSYNCED_BYTES = 8 << 20  # so that the last sync is short, and a crash costs little
 MAX_WAITING_BYTES = 1 << 20
 MAX_WAITING_CHUNKS = 256
 
@@ -142,9 +140,9 @@ class Upload:
     async def _keep(self) -> None:
         """Sees that progress is written down every few MiB and every second, and that the stream does not run far ahead."""
         unsafe = self._received - self._safe_bytes
-        if self._keeping is not None and (self._keeping.done() or unsafe >= MAX_UNSYNCED_BYTES):
+        if self._keeping is not None and (self._keeping.done() or unsafe >= 2 * self._writer.sync_bytes):
             await asyncio.shield(self._keeping)
-        if self._received - self._kept_bytes >= SYNC_BYTES or self._loop.time() - self._kept_at >= TICK_SECONDS:
+        if self._received - self._kept_bytes >= self._writer.sync_bytes or self._loop.time() - self._kept_at >= TICK_SECONDS:
             self._keep_beside()
 
     def _keep_beside(self) -> None:

@@ -34,7 +34,10 @@ class Partial(Protocol):
     def earlier(self) -> Iterator[bytes]:
         """The bytes before `durable.offset` as `begin` found it, to be read to the end before the first `append`."""
 
-    def append(self, data: bytes | memoryview) -> None:
+    sync_bytes: int
+    """So many bytes are worth a `sync`, which has a price of its own. Their caller may be twice as far ahead."""
+
+    def append(self, data: bytes) -> None:
         """Adds bytes at the end, any number of them. Stores that write in steps (256 KiB for some) keep the rest for the next."""
 
     def sync(self) -> Durable:

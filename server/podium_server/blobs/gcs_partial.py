@@ -25,7 +25,6 @@ from podium_server.blobs.gcs_session import STEP_BYTES, Pieces, Session, Session
 
 log = logging.getLogger(__name__)
 
-MOST_BYTES = 8 << 20  # of what was appended and not sent yet: then `append` sends
 PLACINGS = 8
 BLOCK_BYTES = 1 << 20
 
@@ -74,6 +73,8 @@ class Place:
 class GcsPartial:
     """See Partial. `left` is what earlier writers left, in place of the objects that it was made of."""
 
+    sync_bytes = 8 << 20  # a request takes its time beside that of its bytes
+
     def __init__(self, place: Place, left: Stored | None = None, superseded: tuple[str, ...] = ()) -> None:
         self._place = place
         self._left = left
@@ -106,12 +107,11 @@ class GcsPartial:
         if crc != self._crcs[0]:
             raise StoreUnavailable("bytes of an earlier upload have not come back from Cloud Storage as they are there")
 
-    def append(self, data: bytes | memoryview) -> None:
+    def append(self, data: bytes) -> None:
         """See Partial.append."""
-        piece = bytes(data)
-        self._crcs = [google_crc32c.extend(crc, piece) for crc in self._crcs]
-        self._pieces.add(piece)
-        if self._pieces.size >= MOST_BYTES:
+        self._crcs = [google_crc32c.extend(crc, data) for crc in self._crcs]
+        self._pieces.add(data)
+        if self._pieces.size >= 2 * self.sync_bytes:
             self.sync()
 
     def sync(self) -> Durable:

@@ -24,6 +24,8 @@ _BLOCK_BYTES = 1 << 20
 class LocalPartial:
     """See Partial. `_source` is the file of another writer, of which this one becomes a copy."""
 
+    sync_bytes = 4 << 20  # so that the last sync is short, and a crash costs little
+
     def __init__(self, file: int, path: Path, final: Path, durable: Durable) -> None:
         self.durable = durable
         self._file = file
@@ -59,7 +61,7 @@ class LocalPartial:
             self._sync()
             self._superseded = superseded
 
-    def append(self, data: bytes | memoryview) -> None:
+    def append(self, data: bytes) -> None:
         """See Partial.append."""
         rest = memoryview(data)
         with translated():
