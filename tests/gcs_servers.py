@@ -76,6 +76,14 @@ class StrictFake(GcsServer):
         """What was asked since it was started, each with `method, path, status, bytes`."""
         return [request for request in self.ask("GET", "/control/requests") if request[0].startswith(method) and path in request[1]]
 
+    def reads(self):
+        """How often blobs were read: by whom signed URLs were given to, and by servers."""
+        asked = [path for _, path, *_ in self.requests("GET", "sha256")]
+        return {
+            "by_url": sum("X-Goog-Signature" in path for path in asked),
+            "by_server": sum("alt=media" in path for path in asked),
+        }
+
     def names(self):
         return [item["name"] for item in self.ask("GET", f"/storage/v1/b/{BUCKET}/o")["items"]]
 

@@ -13,7 +13,6 @@ from processes import Process
 from streams import MIB, digest_of
 
 SIGNED = "X-Goog-Signature"
-BY_THE_SERVER = "alt=media"
 SIZES = (0, 1, 1000, MIB, 5 * MIB, 23 * MIB + 7)
 
 
@@ -80,7 +79,7 @@ def test_the_bytes_come_from_the_bucket_and_not_by_way_of_the_server(server, gcs
     assert same(folder, pulled(server, tmp_path))
     reads = gcs.requests("GET", SIGNED)
     assert [status for _, _, status, _ in reads] == [206] * (len(SIZES) - 1), "of an empty file there is nothing to read"
-    assert gcs.requests("GET", BY_THE_SERVER) == []
+    assert not gcs.reads()["by_server"]
     assert signatures(server) == 1
     assert warnings() == []
 
@@ -94,14 +93,14 @@ def test_the_commands_that_pull_can_do_it(command, server, gcs, folder, tmp_path
     with Process([sys.executable, "-c", program, *command, *place], env=environment) as process:
         process.line()
         assert process.end() in (0, -signal.SIGTERM)
-    assert len(gcs.requests("GET", SIGNED)) == len(SIZES) - 1
-    assert gcs.requests("GET", BY_THE_SERVER) == []
+    assert gcs.reads()["by_url"] == len(SIZES) - 1
+    assert not gcs.reads()["by_server"]
 
 
 def test_only_who_asks_for_it_reads_from_the_bucket(server, gcs, folder, tmp_path):
     push(server, folder)
     assert same(folder, pulled(server, tmp_path, direct=False))
-    assert gcs.requests("GET", SIGNED) == []
+    assert not gcs.reads()["by_url"]
 
 
 def test_the_urls_of_many_files_take_a_call_a_hundred(server, gcs, tmp_path, warnings):
@@ -113,7 +112,7 @@ def test_the_urls_of_many_files_take_a_call_a_hundred(server, gcs, tmp_path, war
     push(server, folder)
     assert same(folder, pulled(server, tmp_path))
     assert signatures(server) == 3
-    assert len(gcs.requests("GET", SIGNED)) == 250, "the same bytes twice are read once"
+    assert gcs.reads()["by_url"] == 250, "the same bytes twice are read once"
     assert warnings() == []
 
 
@@ -123,8 +122,8 @@ def test_a_cut_read_goes_on_where_it_stopped(server, gcs, folder, tmp_path, warn
     for cut in (5 * MIB, 7 * MIB, 0):
         gcs.order(path=SIGNED, cut_answer=cut)
     assert (pulled(server, tmp_path) / "5.bin").read_bytes() == large.read_bytes()
-    assert len(gcs.requests("GET", SIGNED)) == 4
-    assert gcs.requests("GET", BY_THE_SERVER) == []
+    assert gcs.reads()["by_url"] == 4
+    assert not gcs.reads()["by_server"]
     assert warnings() == []
 
 
@@ -136,7 +135,7 @@ def test_what_an_earlier_pull_left_is_not_read_again(server, gcs, folder, tmp_pa
     partial.write_bytes(large.read_bytes()[: 20 * MIB])
     gcs.order(path=SIGNED, cut_answer=4 * MIB)  # more than what is missing
     assert (pulled(server, tmp_path) / "5.bin").read_bytes() == large.read_bytes()
-    assert len(gcs.requests("GET", SIGNED)) == 1
+    assert gcs.reads()["by_url"] == 1
 
 
 def test_what_an_earlier_pull_left_is_read_again_if_it_is_wrong(server, gcs, folder, tmp_path, warnings):
@@ -147,7 +146,7 @@ def test_what_an_earlier_pull_left_is_read_again_if_it_is_wrong(server, gcs, fol
     partial.write_bytes(bytes(MIB))
     assert (pulled(server, tmp_path) / "5.bin").read_bytes() == large.read_bytes()
     assert len(warnings()) == 1
-    assert gcs.requests("GET", BY_THE_SERVER), "somebody has to have looked at what is sent"
+    assert gcs.reads()["by_server"], "somebody has to have looked at what is sent"
 
 
 def test_wrong_bytes_of_the_bucket_are_not_kept(server, gcs, folder, tmp_path, warnings):
@@ -180,7 +179,7 @@ def test_a_url_that_is_too_old_is_signed_again(server, gcs, folder, tmp_path, wa
     gcs.order(path=SIGNED, late=901)
     assert same(folder, pulled(server, tmp_path))
     assert signatures(server) > 1
-    assert gcs.requests("GET", BY_THE_SERVER) == []
+    assert not gcs.reads()["by_server"]
     assert warnings() == []
 
 
@@ -201,7 +200,7 @@ def test_what_the_bucket_does_not_give_comes_by_way_of_the_server(fault, server,
     push(server, folder)
     gcs.order(path=SIGNED, count=1000, **fault)
     assert same(folder, pulled(server, tmp_path, timeout=1.0 if "delay" in fault else 30.0))
-    assert gcs.requests("GET", BY_THE_SERVER)
+    assert gcs.reads()["by_server"]
     assert gcs.requests("GET", "elsewhere") == [], "a bucket sends nobody anywhere"
     assert len(warnings()) == 1, "one line, however many files and threads there are"
     assert SIGNED not in warnings()[0]
@@ -213,7 +212,7 @@ def test_what_the_bucket_gave_before_it_failed_is_kept(server, gcs, folder, tmp_
     gcs.order(path=SIGNED, cut_answer=20 * MIB)
     gcs.order(path=SIGNED, count=1000, status=403)
     assert (pulled(server, tmp_path) / "5.bin").read_bytes() == large.read_bytes()
-    assert len(gcs.requests("GET", BY_THE_SERVER)) == 1, "of one range of 4 MiB"
+    assert gcs.reads()["by_server"] == 1, "of one range of 4 MiB"
     assert len(warnings()) == 1
 
 
@@ -221,7 +220,7 @@ def test_without_a_way_to_the_bucket_the_bytes_come_by_way_of_the_server(server,
     push(server, folder)
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # where nobody listens
     assert same(folder, pulled(server, tmp_path))
-    assert gcs.requests("GET", SIGNED) == []
+    assert not gcs.reads()["by_url"]
     assert len(warnings()) == 1
 
 
@@ -252,5 +251,5 @@ def test_a_follower_reads_from_the_bucket_too(server, gcs, folder, tmp_path, war
         push(server, folder, aliases=["champion"])
         reaches(champion, 2)
         assert same(folder, champion.current.path)
-    assert gcs.requests("GET", BY_THE_SERVER) == []
+    assert not gcs.reads()["by_server"]
     assert warnings() == []

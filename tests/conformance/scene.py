@@ -155,8 +155,7 @@ class Scene:
 
     def reads(self):
         """How often the bucket was read since the last time: by URLs, and by the server."""
-        asked = [path for _, path, *_ in self._bucket.requests("GET")]
-        now = Counter(by_url=sum(SIGNED in path for path in asked), by_server=sum("alt=media" in path for path in asked))
+        now = Counter(self._bucket.reads())
         before, self._reads = self._reads, now
         return {way: now[way] - before[way] for way in now}
 
