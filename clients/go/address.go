@@ -2,10 +2,13 @@ package podium
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"os/user"
 	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 )
 
 const (
@@ -17,6 +20,32 @@ var (
 	addressForm = regexp.MustCompile(`^(?:grpc://)?((?:[^\s/:@\[\]]+|\[[0-9A-Fa-f:.%]+\]):([0-9]{1,5}))/?$`)
 	unprintable = regexp.MustCompile(`[^ -~]`)
 )
+
+// addresses are those of the servers of one registry, each `host:port`. ADDRESSES.md is the contract.
+type addresses []string
+
+// parseAddresses takes a list with commas, of which what is there twice counts once.
+func parseAddresses(list string) (addresses, error) {
+	var parsed addresses
+	for url := range strings.SplitSeq(list, ",") {
+		address, err := parseAddress(url)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(parsed, address) {
+			parsed = append(parsed, address)
+		}
+	}
+	return parsed, nil
+}
+
+func (a addresses) String() string { return strings.Join(a, ",") }
+
+// isOneServer says whether this is one server for sure: a name may lead to several.
+func (a addresses) isOneServer() bool {
+	_, notNumeric := netip.ParseAddrPort(a[0])
+	return len(a) == 1 && notNumeric == nil
+}
 
 // parseAddress returns the `host:port` of `host:port` or `grpc://host:port`.
 func parseAddress(url string) (string, error) {

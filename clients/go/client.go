@@ -26,7 +26,8 @@ type Options struct {
 	Direct bool
 }
 
-// Client is a Podium server. Goroutines may share it. Close it when done.
+// Client is a Podium registry. Goroutines may share it. Close it when done. It never sees less than it has seen, whichever
+// server answers.
 //
 // Where a method takes a reference, that is one of name:1.4.0, name:7, name@alias, name#stage, name@latest and name@sha256:….
 type Client struct {
@@ -45,9 +46,12 @@ type Client struct {
 
 // Dial returns a client of the registry at url (`host:port`), else at $PODIUM_URL, else at 127.0.0.1:7070. Nothing is sent yet.
 // The options may be nil.
+//
+// Where several servers are replicas of one registry, url is a list (`host1:7070,host2:7070`), or a name that leads to all of
+// them: calls go to those that serve, and what one of them had under way goes on at another one.
 func Dial(url string, options *Options) (*Client, error) {
 	chosen := orDefault(options)
-	address, err := parseAddress(cmp.Or(url, os.Getenv("PODIUM_URL"), defaultAddress))
+	servers, err := parseAddresses(cmp.Or(url, os.Getenv("PODIUM_URL"), defaultAddress))
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +66,8 @@ func Dial(url string, options *Options) (*Client, error) {
 		return nil, err
 	}
 	t := &transport{
-		address: address,
+		servers: servers,
+		address: servers.String(),
 		actor:   cmp.Or(chosen.Actor, defaultActor()),
 		timeout: cmp.Or(chosen.Timeout, defaultTimeout),
 		open:    make(map[*connection]struct{}),
@@ -103,7 +108,7 @@ func (c *Client) Close() {
 type ResolveOptions struct {
 	// ForServing says that the answer is going to serve: a version that may not is then FailedPrecondition.
 	ForServing bool
-	// AtLeast is a position: the answer shows that position of the history or a later one.
+	// AtLeast is a position: the answer shows that position of the history or a later one. Empty means what the client has seen.
 	AtLeast string
 }
 

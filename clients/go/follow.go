@@ -38,9 +38,10 @@ func (c *Client) Follow(ctx context.Context, reference string, options *FollowOp
 	f := &Follower{client: c, reference: reference, forServing: !chosen.AllowUnservable, filter: filter}
 	f.changed = make(chan struct{})
 	f.record = record{c.cache.FollowedPath(), c.transport.address, reference, f.forServing}
+	f.position = c.transport.session.position()
 	known := f.record.read()
 	if known != nil {
-		f.position = known.position
+		f.position = max(f.position, known.position)
 	}
 	f.puller = newPuller(f.bring, f.fail)
 	f.openWatching()

@@ -11,8 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/stats"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -26,30 +29,39 @@ const testHeartbeat = 50 * time.Millisecond
 type registry struct {
 	podiumv1.UnimplementedRegistryServiceServer
 	address     string
+	stop        func()
 	connections atomic.Int32 // that are open
 	opened      atomic.Int32 // that ever were
 
 	mu      sync.Mutex
 	number  int64 // that m@champion means
 	changed chan struct{}
-	silent  bool // new and old watches say nothing more
-	ended   int  // how many watches are to be ended
-	full    bool // downloads fail
-	stalls  int  // how many streams of transfers say nothing more once they have begun
-	away    bool // the next question is not answered
+	silent  bool         // new and old watches say nothing more
+	ended   int          // how many watches are to be ended
+	full    bool         // downloads fail
+	stalls  int          // how many streams of transfers say nothing more once they have begun
+	away    bool         // the next question is not answered
+	failing []codes.Code // how the next resolutions end
+	reached string       // the position that its answers have; one that sorts after it is unknown
+	asked   []string     // what resolutions, downloads and watches had to show
 
+	health   *health.Server
 	settling time.Duration // of an upload
 }
 
 func serve(t *testing.T) *registry {
 	t.Helper()
-	r := &registry{number: 1, changed: make(chan struct{})}
+	r := &registry{number: 1, reached: "9999", changed: make(chan struct{})}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	r.address = listener.Addr().String()
 	server := grpc.NewServer(grpc.StatsHandler(r))
 	podiumv1.RegisterRegistryServiceServer(server, r)
+	r.health = health.NewServer()
+	r.serves(healthpb.HealthCheckResponse_SERVING)
+	healthpb.RegisterHealthServer(server, r.health)
 	go func() { _ = server.Serve(listener) }()
+	r.stop = server.Stop
 	t.Cleanup(server.Stop)
 	return r
 }
@@ -69,6 +81,10 @@ func dial(t *testing.T, r *registry) *Client {
 	return client
 }
 
+func (r *registry) serves(status healthpb.HealthCheckResponse_ServingStatus) {
+	r.health.SetServingStatus("podium.v1.RegistryService", status)
+}
+
 // set changes what the registry is, and wakes its watches.
 func (r *registry) set(change func()) {
 	r.mu.Lock()
@@ -77,6 +93,9 @@ func (r *registry) set(change func()) {
 	close(r.changed)
 	r.changed = make(chan struct{})
 }
+
+// positionAt sorts as positions do.
+func positionAt(number int64) string { return fmt.Sprintf("%04d", number) }
 
 func textOf(number int64) []byte { return fmt.Appendf(nil, "%d", number) }
 
@@ -97,7 +116,42 @@ func targetOf(number int64) *podiumv1.Target {
 	}
 }
 
-func (r *registry) Watch(_ *podiumv1.WatchRequest, stream grpc.ServerStreamingServer[podiumv1.WatchResponse]) error {
+// show takes note of what an answer has to show, and refuses what is not in this history.
+func (r *registry) show(atLeast string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.asked = append(r.asked, atLeast)
+	if atLeast <= r.reached {
+		return nil
+	}
+	refusal, err := status.New(codes.OutOfRange, "unknown").WithDetails(
+		&errdetails.ErrorInfo{Domain: "podium", Reason: "POSITION_UNKNOWN"})
+	if err != nil {
+		return err
+	}
+	return refusal.Err()
+}
+
+func (r *registry) ResolveVersion(
+	_ context.Context, request *podiumv1.ResolveVersionRequest,
+) (*podiumv1.ResolveVersionResponse, error) {
+	if err := r.show(request.GetAtLeast()); err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.failing) > 0 {
+		code := r.failing[0]
+		r.failing = r.failing[1:]
+		return nil, status.Error(code, "stopping")
+	}
+	return &podiumv1.ResolveVersionResponse{Target: targetOf(r.number), Position: r.reached}, nil
+}
+
+func (r *registry) Watch(request *podiumv1.WatchRequest, stream grpc.ServerStreamingServer[podiumv1.WatchResponse]) error {
+	if err := r.show(request.GetAtLeast()); err != nil {
+		return err
+	}
 	beat := time.NewTicker(testHeartbeat)
 	defer beat.Stop()
 	first := true
@@ -110,7 +164,7 @@ func (r *registry) Watch(_ *podiumv1.WatchRequest, stream grpc.ServerStreamingSe
 			return status.Error(codes.Unavailable, "stopping")
 		}
 		r.mu.Unlock()
-		message := &podiumv1.WatchResponse{Position: fmt.Sprint(number)}
+		message := &podiumv1.WatchResponse{Position: positionAt(number)}
 		if first {
 			message.HeartbeatInterval = durationpb.New(testHeartbeat)
 		}
@@ -141,6 +195,9 @@ func (r *registry) ListFiles(_ context.Context, request *podiumv1.ListFilesReque
 func (r *registry) DownloadArtifact(
 	request *podiumv1.DownloadArtifactRequest, stream grpc.ServerStreamingServer[podiumv1.DownloadArtifactResponse],
 ) error {
+	if err := r.show(request.GetAtLeast()); err != nil {
+		return err
+	}
 	r.mu.Lock()
 	full := r.full
 	r.mu.Unlock()

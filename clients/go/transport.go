@@ -2,51 +2,31 @@ package podium
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
-
-	podiumv1 "github.com/podium-registry/podium/clients/go/podium/v1"
+	"google.golang.org/grpc/status"
 )
 
-const (
-	maxMessageBytes = 4 << 20
-	// Chunks are 1 MiB: a stream has one on its way while another is written.
-	streamWindowBytes     = 4 << 20
-	connectionWindowBytes = 16 << 20
-	bufferBytes           = 4 << 10 // a connection keeps it; what is larger is read past it
-)
-
-// transport is how the generated stub reaches the server at one address: over one connection, with deadlines, retries and
-// identity, and errors of our own. Where a stream was silent for too long, the connection is left and another one opened.
+// transport is how the generated stub reaches the servers of one registry: over one connection at a time, with deadlines, retries
+// and identity, and errors of our own. Where a call had no answer, or a stream was silent for too long, the connection is left and
+// another one opened.
 type transport struct {
-	address string
+	servers addresses
+	address string // all of them, in words
 	actor   string
 	timeout time.Duration // of a unary call; of a transfer in which no byte moves
+	session session
 
 	mu      sync.Mutex
 	current *connection
 	open    map[*connection]struct{} // the current one, and those that were left before their last call has ended
 	closed  bool
-}
-
-// connection is one channel. It is closed when it was left and the last call on it has ended.
-type connection struct {
-	channel *grpc.ClientConn
-	// left is done once it should not be used any more: calls that go on by themselves do so on another one.
-	left  context.Context
-	leave context.CancelFunc
-	calls int // under the transport's lock
 }
 
 // resumed marks calls that are repeated by whoever made them, and end with the connection that is left.
@@ -57,6 +37,15 @@ var ErrClosed = errors.New("podium: the client is closed")
 
 // Invoke makes one unary call.
 func (t *transport) Invoke(ctx context.Context, method string, request, reply any, options ...grpc.CallOption) error {
+	options = append(options, grpc.MaxRetryRPCBufferSize(maxRetryBytes))
+	err := t.session.ask(request, func(request any) error { return t.invoke(ctx, method, request, reply, options) })
+	if told, has := reply.(interface{ GetPosition() string }); has && err == nil {
+		t.session.see(told.GetPosition())
+	}
+	return err
+}
+
+func (t *transport) invoke(ctx context.Context, method string, request, reply any, options []grpc.CallOption) error {
 	connection, err := t.acquire()
 	if err != nil {
 		return err
@@ -65,7 +54,11 @@ func (t *transport) Invoke(ctx context.Context, method string, request, reply an
 	limited, cancel := context.WithTimeout(ctx, t.timeout)
 	defer cancel()
 	defer endWith(connection, cancel, options)()
-	return fromCall(ctx, connection.channel.Invoke(t.identified(limited), method, request, reply, options...), t.address)
+	err = connection.channel.Invoke(t.identified(limited), method, request, reply, options...)
+	if status.Code(err) == codes.DeadlineExceeded && ctx.Err() == nil {
+		t.abandon(connection)
+	}
+	return fromCall(ctx, err, t.address)
 }
 
 // NewStream opens one stream.
@@ -116,13 +109,16 @@ func (t *transport) identified(ctx context.Context) context.Context {
 
 // acquire gives the connection that calls use now, opened if need be.
 func (t *transport) acquire() (*connection, error) {
+	if current := t.inUse(); current != nil && current.isAway() {
+		t.abandon(current)
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed {
 		return nil, ErrClosed
 	}
 	if t.current == nil {
-		opened, err := open(t.address)
+		opened, err := open(t.servers)
 		if err != nil {
 			return nil, err
 		}
@@ -131,6 +127,12 @@ func (t *transport) acquire() (*connection, error) {
 	}
 	t.current.calls++
 	return t.current, nil
+}
+
+func (t *transport) inUse() *connection {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.current
 }
 
 func (t *transport) release(used *connection) {
@@ -206,50 +208,4 @@ func (s *stream) RecvMsg(message any) error {
 
 func (s *stream) SendMsg(message any) error {
 	return fromCall(s.caller, s.ClientStream.SendMsg(message), s.address)
-}
-
-func open(address string) (*connection, error) {
-	connecting := backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second}
-	channel, err := grpc.NewClient("dns:///"+address,
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithUserAgent("podium-go"),
-		grpc.WithDefaultServiceConfig(serviceConfig()),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessageBytes), grpc.MaxCallSendMsgSize(maxMessageBytes)),
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
-		grpc.WithConnectParams(grpc.ConnectParams{Backoff: connecting, MinConnectTimeout: 5 * time.Second}),
-		grpc.WithInitialWindowSize(streamWindowBytes),
-		grpc.WithInitialConnWindowSize(connectionWindowBytes),
-		grpc.WithReadBufferSize(bufferBytes),
-	)
-	if err != nil {
-		return nil, fmt.Errorf("podium: %s: %w", address, err)
-	}
-	left, leave := context.WithCancel(context.Background())
-	return &connection{channel: channel, left: left, leave: leave}, nil
-}
-
-// serviceConfig repeats every unary call: a read changes nothing, a mutation carries a request id. Streams are resumed instead.
-func serviceConfig() string {
-	type name struct {
-		Service string `json:"service"`
-		Method  string `json:"method"`
-	}
-	var unary []name
-	for _, method := range podiumv1.RegistryService_ServiceDesc.Methods {
-		unary = append(unary, name{podiumv1.RegistryService_ServiceDesc.ServiceName, method.MethodName})
-	}
-	text, err := json.Marshal(map[string]any{"methodConfig": []any{map[string]any{
-		"name": unary,
-		"retryPolicy": map[string]any{
-			"maxAttempts":          4,
-			"initialBackoff":       "0.05s",
-			"maxBackoff":           "1s",
-			"backoffMultiplier":    2,
-			"retryableStatusCodes": []string{"UNAVAILABLE"},
-		},
-	}}})
-	if err != nil {
-		panic(err)
-	}
-	return string(text)
 }

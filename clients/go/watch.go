@@ -34,7 +34,7 @@ type WatchOptions struct {
 	Kinds []podiumv1.EventKind
 	// Since is a position that an earlier watch of the same gave: changes after it come, and no Snapshot.
 	Since string
-	// AtLeast is a position that the snapshot must show.
+	// AtLeast is a position that the snapshot must show. Empty means what the client has seen.
 	AtLeast string
 	// ForServing withholds versions that may not serve.
 	ForServing bool

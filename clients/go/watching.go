@@ -1,6 +1,7 @@
 package podium
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -129,6 +130,7 @@ func (w *watching) open(ctx context.Context) (*stream, error) {
 	}
 	request := &podiumv1.WatchRequest{Filters: w.filters, Position: w.at(), ForServing: w.forServing}
 	if request.GetPosition() == "" {
+		w.newest = cmp.Or(w.newest, w.transport.session.position())
 		request.AtLeast = w.newest
 	}
 	if err := errors.Join(stream.SendMsg(request), stream.CloseSend()); err != nil && !errors.Is(err, io.EOF) {
@@ -143,6 +145,7 @@ func (w *watching) apply(collected *collected, position string, yield func(Step)
 	w.position = position
 	w.mu.Unlock()
 	w.newest = position
+	w.transport.session.see(position)
 	step := collected.step(position, w.restored)
 	if _, is := step.(*Snapshot); is {
 		w.restored = false
@@ -168,7 +171,10 @@ func (w *watching) judge(err error) error {
 	defer w.mu.Unlock()
 	w.failure = err
 	if told.Code == codes.OutOfRange {
-		cut := told.Reason == "POSITION_UNKNOWN"
+		cut := isUnknownPosition(err)
+		if cut {
+			w.transport.session.forget(w.newest)
+		}
 		if cut || w.position == "" {
 			w.newest = ""
 		}
