@@ -1,9 +1,13 @@
 package dev.podium;
 
+import com.google.common.net.InetAddresses;
+import java.util.Arrays;
+import java.util.List;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import java.util.stream.Collectors;
 
-/** Where a server is, and who calls it. */
+/** Where the servers of a registry are, and who calls them. */
 final class Address {
   private static final int MAX_ACTOR_BYTES = 256;
   private static final Pattern URL = Pattern.compile("(?:grpc://)?((?:[^\\s/:@\\[\\]]+|\\[[0-9A-Fa-f:.%]+\\]):([0-9]{1,5}))/?");
@@ -17,8 +21,28 @@ final class Address {
     return named == null || named.isEmpty() ? "127.0.0.1:7070" : named;
   }
 
-  /** {@code host:port} of {@code host:port} or {@code grpc://host:port}. */
-  static String parse(String url) {
+  /** {@code host:port,host:port} of such a list, or of URLs {@code grpc://host:port}; what is there twice counts once. */
+  static String parse(String list) {
+    return Arrays.stream(list.split(",", -1)).map(Address::parseOne).distinct().collect(Collectors.joining(","));
+  }
+
+  /** The servers of a list that was parsed. */
+  static List<String> servers(String address) {
+    return List.of(address.split(","));
+  }
+
+  /** Whether that is one server for sure: a name may lead to several. */
+  static boolean isOneServer(String address) {
+    String host = address.substring(0, address.lastIndexOf(':'));
+    return !address.contains(",") && InetAddresses.isUriInetAddress(host);
+  }
+
+  /** As gRPC takes it for a name to be looked up. */
+  static String target(String server) {
+    return "dns:///" + server.replace("%", "%25").replace("[", "%5B").replace("]", "%5D");
+  }
+
+  private static String parseOne(String url) {
     Matcher match = URL.matcher(url);
     if (!match.matches() || Integer.parseInt(match.group(2)) > 65_535) {
       throw new InvalidArgumentException(

@@ -66,7 +66,7 @@ public final class Follower implements AutoCloseable {
     this.record = record;
     this.isDirect = isDirect;
     filter = WatchFilters.followed(reference);
-    position = known == null ? "" : known.position();
+    position = Session.newer(transport.session.position(), known == null ? "" : known.position());
     puller = new Puller(this::bring, this::fail);
     reader = new Reader(this::openWatch, this::apply, this::lose);
   }

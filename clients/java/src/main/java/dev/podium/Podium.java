@@ -3,7 +3,12 @@ package dev.podium;
 import java.nio.file.Path;
 import java.time.Duration;
 
-/** Where everything begins. */
+/**
+ * Where everything begins.
+ *
+ * <p>Where several servers are replicas of one registry, its address is a list ({@code host1:7070,host2:7070}), or a name that leads to
+ * all of them: calls go to those that serve, and what one of them had under way goes on at another one.
+ */
 public final class Podium {
   private Podium() {}
 
@@ -19,7 +24,7 @@ public final class Podium {
   /**
    * The registry at an address. Nothing is sent yet.
    *
-   * @param url {@code host:port} or {@code grpc://host:port}
+   * @param url {@code host:port} or {@code grpc://host:port}, or a list of them with commas
    * @return the registry, to be closed when done
    */
   public static Registry connect(String url) {
@@ -48,7 +53,7 @@ public final class Podium {
     /**
      * Where the registry is; else at $PODIUM_URL, else at 127.0.0.1:7070.
      *
-     * @param url {@code host:port} or {@code grpc://host:port}
+     * @param url {@code host:port} or {@code grpc://host:port}, or a list of them with commas
      * @return this
      */
     public Builder url(String url) {

@@ -16,7 +16,7 @@ import java.util.concurrent.Callable;
 import java.util.concurrent.CompletableFuture;
 
 /**
- * A Podium server. Threads may share it.
+ * A Podium registry. Threads may share it. It never sees less than it has seen, whichever server answers.
  *
  * <p>Where a method takes a reference, that is one of {@code name:1.4.0}, {@code name:7}, {@code name@alias}, {@code name#stage},
  * {@code name@latest} and {@code name@sha256:…}. What the server, the network or a value is to blame for is a {@link PodiumException};

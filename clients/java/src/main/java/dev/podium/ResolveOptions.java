@@ -20,7 +20,7 @@ public final class ResolveOptions {
   }
 
   /**
-   * The answer shows this position of the history or a later one.
+   * The answer shows this position of the history or a later one; else what the registry object has seen.
    *
    * @param position for example that of a change that was just made
    * @return this

@@ -26,20 +26,21 @@ import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Function;
 
-/** The calls of one registry to one server: the connection, deadlines, identity, and errors as our own. Threads share it. */
+/** The calls of one registry to its servers: the connection, deadlines, identity, and errors as our own. Threads share it. */
 final class Transport extends Channel {
   final String address;
   final Duration timeout;
+  final Session session = new Session();
 
-  private final String actor;
+  private final Connection.Caller caller;
   private EventLoopGroup loop; // one thread for all connections, while there are any
   private volatile Connection connection;
   private boolean closed;
 
   Transport(String address, String actor, Duration timeout) {
     this.address = address;
-    this.actor = actor;
     this.timeout = timeout;
+    caller = new Connection.Caller(actor, timeout, session, this::leave);
     connect(); // sends nothing, but takes its time in a new process: that is not to be the first call's
   }
 
@@ -200,7 +201,7 @@ final class Transport extends Channel {
       if (loop == null) {
         loop = newLoop();
       }
-      connection = new Connection(address, actor, timeout, loop, socketType());
+      connection = new Connection(address, caller, loop, socketType());
     }
     return connection;
   }

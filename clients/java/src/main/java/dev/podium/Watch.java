@@ -175,6 +175,9 @@ public final class Watch implements BlockingIterator<Watch.Step>, AutoCloseable 
       }
     }
     crew.check();
+    if (newest.isEmpty()) {
+      newest = transport.session.position();
+    }
     WatchRequest request = WatchRequest.newBuilder()
         .addAllFilters(filters)
         .setPosition(position)
@@ -232,6 +235,7 @@ public final class Watch implements BlockingIterator<Watch.Step>, AutoCloseable 
       return null;
     }
     position = newest = message.getPosition();
+    transport.session.see(position);
     caughtUp = true;
     Step step = null;
     if (snapshot != null) {
@@ -264,7 +268,10 @@ public final class Watch implements BlockingIterator<Watch.Step>, AutoCloseable 
   /** Throws what would come back; forgets a position that leads nowhere. */
   private void judge(PodiumException failure) {
     if (failure.code() == Code.OUT_OF_RANGE) {
-      boolean unknown = failure.reason().equals("POSITION_UNKNOWN");
+      boolean unknown = Session.isUnknown(failure);
+      if (unknown) {
+        transport.session.forget(newest);
+      }
       if (unknown || position.isEmpty()) {
         newest = "";
       }
