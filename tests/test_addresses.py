@@ -310,6 +310,26 @@ def test_a_transfer_goes_on_at_the_other_server(registry, both, tmp_path, way):
     assert sum(relay.down for relay in relays) < len(content) + 16 * MIB
 
 
+@pytest.mark.parametrize("stage", ["uploading", "downloading"])
+def test_a_transfer_goes_on_at_the_other_server_when_one_says_nothing_any_more(registry, both, tmp_path, stage):
+    servers, relays = both
+    content = os.urandom(24 * MIB)
+    folder = tmp_path / "large"
+    folder.mkdir()
+    (folder / "content").write_bytes(content)
+    stalled = []
+
+    def stall(now, done, _total):
+        if now == stage and done > 8 * MIB and not stalled:
+            stalled.append(max(relays, key=lambda relay: relay.up + relay.down))
+            stalled[0].stall()
+
+    with podium.connect(list_of(servers)) as direct:
+        (registry if stage == "uploading" else direct).push("large", folder, progress=stall)
+    assert (registry.pull("large:1", progress=stall) / "content").read_bytes() == content
+    assert stalled
+
+
 def test_a_watch_and_a_follower_go_on_at_the_other_server(registry, both):
     """Each server goes and comes back in turn, so that they were at both."""
     servers, relays = both

@@ -38,6 +38,10 @@ OPTIONS = [
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.http2.ping_timeout_ms", 10_000),
     ("grpc.http2.max_pings_without_data", 0),
+    # Else gRPC measures the line with pings amid a download, whose answers wait behind the data: a slow line would count as dead.
+    # Instead of a window that grows with what was measured, a stream has one of 4 MiB.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 4 << 20),
     # A server that was restarted is found again soon.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
