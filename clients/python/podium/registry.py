@@ -97,6 +97,8 @@ def connect(
 ) -> "Registry":
     """The registry at `url` (`host:port`), else at $PODIUM_URL, else at 127.0.0.1:7070. Nothing is sent yet.
 
+    Several servers of one registry are `host1:port,host2:port`, or a name with several IP addresses: what one of them does not
+    answer, another does, and this client sees what it did at all of them. clients/ADDRESSES.md says what that comes to.
     `actor` is who does it, for the events (else user@host). A call may take `timeout` seconds; a transfer is given up after
     so many seconds without a byte. `cache` is the folder of the content cache, else $PODIUM_CACHE, else ~/.cache/podium.
     With `direct`, files are read from where the server keeps them, if it signs URLs for that: the same bytes, verified as ever.
@@ -112,7 +114,8 @@ class Registry:
     read or written may be an OSError, and arguments of a wrong type a TypeError.
 
     Where a method takes a reference, that is one of `name:1.4.0`, `name:7`, `name@alias`, `name#stage`, `name@latest` and
-    `name@sha256:…`. `at_least` is a position: the answer then shows that position of the history or a later one.
+    `name@sha256:…`. `at_least` is a position: the answer then shows that position of the history or a later one. Without it, the
+    answer shows the newest that this registry has seen, in a reply or by a watch.
     """
 
     def __init__(

@@ -75,7 +75,7 @@ class Group(click.Group):
 
 def shared_options() -> list[click.Parameter]:
     return [
-        _option("--url", metavar="HOST:PORT", help="The server; else $PODIUM_URL, else 127.0.0.1:7070."),
+        _option("--url", metavar="HOST:PORT[,...]", help="The server, or several; else $PODIUM_URL, else 127.0.0.1:7070."),
         _option("--actor", metavar="WHO", help="Who does it, for the events; else USER@HOST."),
         _option("--json", is_flag=True, help="Print JSON: one object on one line for each thing."),
     ]
