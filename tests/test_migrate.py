@@ -40,7 +40,7 @@ numbers = count()
 
 try:
     postgres.program("postgres")
-except FileNotFoundError as missing:  # scripts/test-postgres installs it
+except FileNotFoundError as missing:  # scripts/install-postgresql says it aloud
     pytest.skip(str(missing), allow_module_level=True)
 
 

@@ -18,7 +18,7 @@ SECONDS = 60
 
 try:
     postgres.program("postgres")
-except FileNotFoundError as missing:  # scripts/test-postgres installs it
+except FileNotFoundError as missing:  # scripts/install-postgresql says it aloud
     pytest.skip(str(missing), allow_module_level=True)
 
 
