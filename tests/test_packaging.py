@@ -202,7 +202,7 @@ def test_all_clients_ping_as_seldom_as_the_server_allows():
     assert int(permitted[1]) / 1000 < 10
     for path, settings in {
         "clients/python/podium/connection.py": ['("grpc.keepalive_time_ms", 10_000)', '("grpc.http2.ping_timeout_ms", 10_000)'],
-        "clients/go/transport.go": ["Time: 30 * time.Second, Timeout: 10 * time.Second"],
-        "clients/java/src/main/java/dev/podium/Connection.java": ["keepAliveTime(30, ", "keepAliveTimeout(10, "],
+        "clients/go/connection.go": ["Time: 10 * time.Second, Timeout: 10 * time.Second"],
+        "clients/java/src/main/java/dev/podium/Connection.java": ["keepAliveTime(10, ", "keepAliveTimeout(10, "],
     }.items():
         assert all(setting in (ROOT / path).read_text() for setting in settings), path
