@@ -9,7 +9,7 @@ COPY clients/python/podium clients/python/podium
 COPY server/podium_server server/podium_server
 RUN python -m pip wheel --quiet --no-cache-dir --no-deps --wheel-dir /dist .
 RUN python -m venv /opt/podium \
- && /opt/podium/bin/python -m pip install --quiet --no-cache-dir "$(echo /dist/podium-*.whl)[server]"
+ && /opt/podium/bin/python -m pip install --quiet --no-cache-dir "$(echo /dist/podium-*.whl)[server,otel]"
 
 FROM python:3.11-slim-bookworm
 RUN groupadd --gid 10001 podium \

@@ -1,6 +1,7 @@
 """Servers over one PostgreSQL database, which is restarted, cut off, and not there."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -9,7 +10,9 @@ import postgres
 import pytest
 from conftest import RunningServer
 from grpc import StatusCode
+from metrics_page import SHOWN, Page
 from replay import Replay, read_events
+from streams import until
 from test_workers import see_that_each_shows_what_the_other_acknowledged
 from watching import Watching
 from wire import request_of
@@ -76,6 +79,16 @@ def test_a_connection_that_is_cut_is_not_noticed(replicas, database):
             server.stub.GetModel(request_of("GetModel", name="m"))
         assert champion(replicas[0], at_least=position) == 1 + turn % 2
     assert "Traceback" not in replicas[0].output() + replicas[1].output()
+
+
+def test_the_metrics_tell_how_far_a_server_may_be_behind(start_server, database):
+    server = start_server("--database", database.url("registry"), *SHOWN)
+    until(lambda: Page(server).value("podium_view_lag_seconds") < 1)
+    database.end(signal.SIGINT)
+    until(lambda: Page(server).value("podium_view_lag_seconds") > 2)
+    until(lambda: Page(server).value("podium_storage_errors_total", seen_by="tailer"))
+    database.start()
+    until(lambda: Page(server).value("podium_view_lag_seconds") < 1)
 
 
 def test_a_server_that_is_killed_holds_nobody_up(replicas):

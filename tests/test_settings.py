@@ -80,6 +80,9 @@ def test_what_is_misspelled_is_refused(serve: Serve, tmp_path: Path) -> None:
         ('log_level = "loud"', "--log-level"),
         ("listen = 7070", "'7070' is not HOST:PORT"),
         ('listen = "0.0.0.0:7070"', "add --insecure"),
+        ('metrics = "9090"', "'9090' is not HOST:PORT"),
+        ('metrics = "0.0.0.0:9090"', "add --insecure"),
+        ('log_format = "yaml"', "--log-format"),
     ],
 )
 def test_a_file_with_a_wrong_value_is_refused_in_a_line(serve: Serve, tmp_path: Path, content: str, said: str) -> None:

@@ -6,7 +6,6 @@ import resource
 import signal
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from importlib.metadata import version
@@ -18,6 +17,7 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_reflection.v1alpha import reflection
 
+from podium_server import metrics, tracing
 from podium_server.aliases import Aliases
 from podium_server.artifacts import Artifacts
 from podium_server.blobs import check_owner, open_store
@@ -33,6 +33,7 @@ from podium_server.info import Info
 from podium_server.ledger import Ledger
 from podium_server.lifecycles import Lifecycles
 from podium_server.limits import MAX_MESSAGE_BYTES
+from podium_server.logs import log_to_stderr
 from podium_server.memory import keep_buffers
 from podium_server.models import Models
 from podium_server.ports import reserved
@@ -46,6 +47,7 @@ from podium_server.signing import Signing
 from podium_server.stages import Stages
 from podium_server.standby import Options, open_patiently
 from podium_server.tailer import Tailer
+from podium_server.threads import Threads
 from podium_server.versions import Versions
 from podium_server.view import Snapshot, View, load
 from podium_server.watch import Watch
@@ -103,6 +105,8 @@ async def serve(settings: Settings, worker: int = 0) -> None:
             pass
     _allow_connections()
     settings.data.mkdir(parents=True, exist_ok=True)
+    if settings.metrics:
+        metrics.serve(settings.metrics, worker)
     # Otherwise two servers bind one port without a word.
     server_options = (*OPTIONS, ("grpc.so_reuseport", int(worker > 0)))
     if settings.database.startswith("postgresql:") or settings.blobs.startswith("gs:"):  # which others operate
@@ -127,13 +131,14 @@ async def _serve(settings: Settings, opened: Opened, address: str, server_option
     database, snapshot, lifecycles, store = opened
     log.info("database %s, %s", database.description, database.place)
     loop = asyncio.get_running_loop()
-    reads = ThreadPoolExecutor(READ_THREADS, "read")
+    reads = Threads(READ_THREADS, "read")
     dependencies = Dependency("database"), Dependency("blobs")
     standing, blobs_standing = dependencies
 
     async def read(question: Callable[[Reader], T]) -> T:
         standing.check()
-        return await loop.run_in_executor(reads, lambda: database.read(lambda: question(database)))
+        with tracing.span("database read"), metrics.READ_SECONDS.time():
+            return await loop.run_in_executor(reads, lambda: database.read(lambda: question(database)))
 
     feed = Feed()
     view = View(snapshot, feed, read)
@@ -142,7 +147,7 @@ async def _serve(settings: Settings, opened: Opened, address: str, server_option
     probe = Probe(blobs_standing, lambda: check_owner(store, view.registry))
     references = References(lifecycles)
     resolve = Resolve(view, lifecycles, read)
-    transfers = ThreadPoolExecutor(TRANSFER_THREADS, "transfer")
+    transfers = Threads(TRANSFER_THREADS, "transfer")
     artifacts = Artifacts(database, ledger, store, transfers, resolve.find_target, read)
     nouns = (
         Models(database, ledger, lifecycles),
@@ -159,6 +164,7 @@ async def _serve(settings: Settings, opened: Opened, address: str, server_option
     )
     server = grpc.aio.server(options=server_options)
     add_service(server, Handlers(view, read), nouns)
+    tracing.start()
     healthy = await _add_companions(server)
     telling = [loop.create_task(one.watch(healthy.set)) for one in dependencies]
     port = server.add_insecure_port(address)
@@ -178,6 +184,7 @@ async def _serve(settings: Settings, opened: Opened, address: str, server_option
         database.abandon()
     await ending
     database.close_all()
+    tracing.stop()
 
 
 async def _end(artifacts: Artifacts, tailer: Tailer, ledger: Ledger, probe: Probe) -> None:
@@ -203,22 +210,10 @@ def _allow_connections() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def _is_ours(record: logging.LogRecord) -> bool:
-    """Drops grpcio's traces about clients that went away in mid-stream or sent metadata that is no UTF-8: there is no fault."""
-    return not record.getMessage().startswith(("ExecuteBatchError raised in core", "Invalid encoding"))
-
-
 def run(settings: Settings, worker: int = 0) -> None:
     """Serves a registry until the process is told to end."""
     keep_buffers()
-    who = f"worker {worker} " if worker else ""
-    logging.basicConfig(
-        level=settings.log_level.upper(), stream=sys.stderr, format=f"%(asctime)s %(levelname)s {who}%(name)s: %(message)s"
-    )
-    logging.getLogger("peewee").setLevel(logging.WARNING)  # it would log every statement
-    for name in ("google", "urllib3"):  # they would log the URIs of upload sessions, with which anyone can write
-        logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("grpc._cython.cygrpc").addFilter(_is_ours)
+    log_to_stderr(settings.log_level, settings.log_format, worker)
     # The writer and the event loop take turns: Python's default of 5 ms would be most of a mutation's time.
     sys.setswitchinterval(SWITCH_SECONDS)
     try:

@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 from podium.v1 import artifacts_pb2 as pb
 from podium.v1.resolve_pb2 import Target
 
+from podium_server import metrics
 from podium_server.blobs.base import BlobStore
 from podium_server.database import Database
 from podium_server.downloads import Download, find_file
@@ -109,6 +110,7 @@ class Artifacts:
                 async with aclosing(Download(self._store, file, request.offset, stop).frames(self._threads)) as frames:
                     async for frame in frames:
                         yield frame
+                        metrics.DOWNLOADED_BYTES.inc(len(frame))
             except BlobDamaged as damage:
                 log.warning("%s of %s:%s: %s", request.path, target.model, target.version, damage.message)
                 await self._ledger.write(file.quarantine)

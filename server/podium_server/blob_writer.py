@@ -7,6 +7,7 @@ from podium_server.blobs.base import BlobStore, Durable, Partial
 from podium_server.checksums import BLOCK_BYTES, Checksums
 from podium_server.errors import ContentMismatch
 from podium_server.leases import check_offset
+from podium_server.tracing import span
 
 _REREAD_BLOCKS = 64
 
@@ -75,7 +76,8 @@ class BlobWriter:
                 expected=self._digest,
                 actual=self.checksums.digest,
             )
-        return self._partial.finish()
+        with span("blob finish"):
+            return self._partial.finish()
 
     def close(self) -> None:
         """Lets go, and keeps what can be made durable."""
@@ -94,4 +96,5 @@ class BlobWriter:
             partial.discard()
 
     def _begin(self, resume: str) -> Partial:
-        return self._store.begin(self._digest, self._size, resume)
+        with span("blob begin"):
+            return self._store.begin(self._digest, self._size, resume)

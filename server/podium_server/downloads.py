@@ -16,6 +16,7 @@ from podium_server.frames import chunk_frame
 from podium_server.ledger import Transaction
 from podium_server.limits import is_line
 from podium_server.rows import Reader as RowReader
+from podium_server.tracing import span
 
 BLOCKS_AT_ONCE = 2
 
@@ -126,7 +127,8 @@ class Download:
     def _read(self, begin: int, size: int) -> bytes:
         try:
             if self._reader is None:
-                self._reader = self._store.open(self._file.digest, begin)
+                with span("blob open"):
+                    self._reader = self._store.open(self._file.digest, begin)
             return self._reader.read(size)
         except NoSuchBlob as error:
             raise self._file.damaged() from error

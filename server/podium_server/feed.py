@@ -14,6 +14,7 @@ from typing import TypeAlias
 from podium.v1 import events_pb2 as pb
 from podium.v1.watch_pb2 import WatchResponse
 
+from podium_server import metrics
 from podium_server.errors import Overloaded, PositionUnknown, Stopping
 from podium_server.filters import Chosen
 from podium_server.history import REFERENCE_KINDS, Event, Revision, first_bytes
@@ -213,12 +214,13 @@ def pack(moments: Iterable[Moment], watcher: Watcher) -> Packed:
     """
     packed: list[bytes] = []
     parts: list[bytes] = []
-    size, cursor, tail = 0, watcher.cursor, b""
+    size, count, cursor, tail = 0, 0, watcher.cursor, b""
     for moment in moments:
         for line in moment.lines:
             if watcher.chosen.has(line.event.model, line.event.kind, line.event.name):
                 parts.append(line.bytes_for(watcher))
                 size += len(parts[-1])
+                count += 1
                 if size >= FULL_BYTES and line is not moment.lines[-1]:
                     packed.append(b"".join(parts))
                     parts, size = [], 0
@@ -229,4 +231,5 @@ def pack(moments: Iterable[Moment], watcher: Watcher) -> Packed:
         cursor = moment.position
     if parts or tail:
         packed.append(b"".join([*parts, tail]))
+    metrics.WATCH_EVENTS.inc(count)
     return packed, cursor

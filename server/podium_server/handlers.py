@@ -1,4 +1,4 @@
-"""What is true of every RPC: decoding, identity, `at_least`, where it runs, its log line, and how errors become statuses.
+"""What is true of every RPC: decoding, `at_least`, where it runs, and how errors become statuses; `calls` has the rest.
 
 Handlers are wrapped once, when they are registered, and not by a grpc interceptor: that would cost a coroutine and a lookup for
 each call, and does not see malformed messages, which grpcio answers with UNKNOWN and the exception's text.
@@ -6,8 +6,6 @@ each call, and does not see malformed messages, which grpcio answers with UNKNOW
 
 import inspect
 import logging
-import time
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, TypeAlias
@@ -20,45 +18,44 @@ from google.protobuf.message_factory import GetMessageClass
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
+from podium_server import metrics
 from podium_server.blobs.errors import PartialLost, SigningFailed, StoreError, StoreFull
+from podium_server.calls import REQUEST_ID_KEY, Call, Context, Method
 from podium_server.database import storage_error
 from podium_server.errors import CannotSign, InvalidArgument, PodiumError, StorageFull, StorageUnavailable, UploadBusy, one_line
 from podium_server.ledger import Caller
-from podium_server.limits import MAX_ACTOR_BYTES, byte_length
+from podium_server.limits import byte_length
 from podium_server.rows import Reader
 from podium_server.view import View
 
 log = logging.getLogger(__name__)
 
-# Generic only for type checkers.
-Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
-Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # generic only for type checkers
 
 DOMAIN = "podium"
-ACTOR_KEY = "podium-actor"
 MAX_STATUS_BYTES = 500
 MAX_DETAIL_BYTES = 2_100  # a URI
 
 
 class Handlers:
-    """Makes grpc's method handlers from the methods of the noun modules."""
+    """Makes grpc's method handlers from the methods of the noun modules. `read` answers a question within a read transaction."""
 
     def __init__(self, view: View, read: Callable[[Callable[[Reader], bytes]], Awaitable[bytes]]) -> None:
         self._view = view
         self._read = read
 
-    def wrap(self, method: MethodDescriptor, implementation: Callable[..., Any]) -> Handler:
+    def wrap(self, descriptor: MethodDescriptor, implementation: Callable[..., Any]) -> Handler:
         """The handler of one RPC. Plain functions are reads and run on the pool, within one read transaction."""
-        request = GetMessageClass(method.input_type)
-        if method.client_streaming:
-            return grpc.stream_unary_rpc_method_handler(self._upload(method.name, implementation))
-        if method.server_streaming:
+        request, method = GetMessageClass(descriptor.input_type), Method(descriptor)
+        if descriptor.client_streaming:
+            return grpc.stream_unary_rpc_method_handler(self._upload(method, implementation))
+        if descriptor.server_streaming:
             # grpcio loses a pool thread for good each time a client cancels a plain generator.
             assert inspect.isasyncgenfunction(implementation), method.name
-            return grpc.unary_stream_rpc_method_handler(self._stream(method.name, implementation, request))
+            return grpc.unary_stream_rpc_method_handler(self._stream(method, implementation, request))
         if not inspect.iscoroutinefunction(implementation):
             implementation = self._on_pool(implementation)
-        return grpc.unary_unary_rpc_method_handler(self._unary(method.name, implementation, request))
+        return grpc.unary_unary_rpc_method_handler(self._unary(method, implementation, request))
 
     def _on_pool(self, answer: Callable[..., Message]) -> Callable[..., Awaitable[bytes]]:
         async def run(request: Message, caller: Caller) -> bytes:
@@ -66,50 +63,63 @@ class Handlers:
 
         return run
 
-    def _unary(self, name: str, implementation: Callable[..., Awaitable[bytes]], message: type[Message]) -> Callable[..., Any]:
+    def _unary(self, method: Method, implementation: Callable[..., Awaitable[bytes]], message: type[Message]) -> Callable[..., Any]:
         reads = "at_least" in message.DESCRIPTOR.fields_by_name
 
-        async def call(raw: bytes, context: Context) -> bytes:
-            started = time.monotonic()
+        async def handle(raw: bytes, context: Context) -> bytes:
+            call = Call(method, context)
             try:
                 request = _decode(message, raw)
                 if reads and request.at_least:  # type: ignore[attr-defined]
                     await self._view.reach(request.at_least)  # type: ignore[attr-defined]
-                reply = await implementation(request, _caller(name, context))
+                reply = await implementation(request, call.caller())
+                call.code = "OK"
+                return reply
             except Exception as error:
-                await refuse(name, context, error)
+                await _refuse(call, context, error)
                 raise AssertionError from error  # abort has raised
-            log.debug("%s ok %.1f ms", name, (time.monotonic() - started) * 1000)
-            return reply
+            finally:
+                call.end()
 
-        return call
+        return handle
 
-    def _upload(self, name: str, implementation: Callable[..., Awaitable[Message]]) -> Callable[..., Any]:
-        async def call(messages: AsyncIterator[bytes], context: Context) -> bytes:
+    def _upload(self, method: Method, implementation: Callable[..., Awaitable[Message]]) -> Callable[..., Any]:
+        async def handle(messages: AsyncIterator[bytes], context: Context) -> bytes:
+            call = Call(method, context)
             try:
-                reply = await implementation(messages, _caller(name, context))
+                reply = await implementation(messages, call.caller())
+                call.code = "OK"
+                return reply.SerializeToString()
             except Exception as error:
-                await refuse(name, context, error)
+                await _refuse(call, context, error)
                 raise AssertionError from error
-            log.debug("%s ok", name)
-            return reply.SerializeToString()
+            finally:
+                call.end()
 
-        return call
+        return handle
 
-    def _stream(self, name: str, implementation: Callable[..., AsyncIterator[bytes]], message: type[Message]) -> Callable[..., Any]:
-        # Each that streams has an `at_least`.
-        async def call(raw: bytes, context: Context) -> AsyncIterator[bytes]:
+    def _stream(
+        self, method: Method, implementation: Callable[..., AsyncIterator[bytes]], message: type[Message]
+    ) -> Callable[..., Any]:
+        # It writes and does not yield: grpcio leaves a generator to the garbage collector when the caller goes.
+        async def handle(raw: bytes, context: Context) -> None:
+            call = Call(method, context)
             try:
                 request = _decode(message, raw)
-                if request.at_least:  # type: ignore[attr-defined]
+                if request.at_least:  # type: ignore[attr-defined]  # each that streams has it
                     await self._view.reach(request.at_least)  # type: ignore[attr-defined]
-                async with aclosing(implementation(request, _caller(name, context))) as frames:  # type: ignore[type-var]
+                async with aclosing(implementation(request, call.caller())) as frames:  # type: ignore[type-var]
                     async for frame in frames:
-                        yield frame
+                        await context.write(frame)
+                call.code = "OK"
+            except grpc.aio.InternalError:
+                pass  # of the write: the caller has gone
             except Exception as error:  # noqa: BLE001  # becomes a status, or INTERNAL and a trace in the log
-                await refuse(name, context, error)
+                await _refuse(call, context, error)
+            finally:
+                call.end()
 
-        return call
+        return handle
 
 
 def _decode(message: type[Message], raw: bytes) -> Message:
@@ -119,30 +129,25 @@ def _decode(message: type[Message], raw: bytes) -> Message:
         raise InvalidArgument(f"this is not a {message.DESCRIPTOR.name}: the bytes do not parse") from None
 
 
-def _caller(method: str, context: Context) -> Caller:
-    actor = ""
-    for key, value in context.invocation_metadata() or ():
-        if key == ACTOR_KEY:
-            actor = value if isinstance(value, str) else value.decode("utf-8", "replace")
-    if byte_length(actor) > MAX_ACTOR_BYTES or not (actor.isprintable() or not actor):
-        raise InvalidArgument(f"the metadata {ACTOR_KEY} is not printable or has more than {MAX_ACTOR_BYTES} bytes")
-    return Caller(actor, context.peer(), method)
-
-
-async def refuse(name: str, context: Context, error: Exception) -> None:
+async def _refuse(call: Call, context: Context, error: Exception) -> None:
     """Ends the call with the error's status."""
+    told = _told(call, error)
+    call.refuse(told, error)
+    message = _cut(told.message, MAX_STATUS_BYTES)
+    packed = ("grpc-status-details-bin", details(told, message).SerializeToString())
+    await context.abort(told.status, message, trailing_metadata=(packed, (REQUEST_ID_KEY, call.id)))
+
+
+def _told(call: Call, error: Exception) -> PodiumError:
+    """What a caller is told of an error; what is not meant for callers is logged."""
+    if isinstance(error, PodiumError):
+        return error
     if storage := storage_error(error) or _store_error(error):
-        if storage is not error:
-            log.error("%s: %s", name, one_line(error))
-        error = storage
-    if not isinstance(error, PodiumError):
-        error_id = uuid.uuid4().hex
-        log.error("%s failed, error id %s", name, error_id, exc_info=error)
-        error = PodiumError(f"internal error {error_id}: the server's log tells more", error_id=error_id)
-    log.debug("%s %s %s", name, error.reason, error.message)
-    message = _cut(error.message, MAX_STATUS_BYTES)
-    details = _details(error, message).SerializeToString()
-    await context.abort(error.status, message, trailing_metadata=(("grpc-status-details-bin", details),))
+        metrics.STORAGE_ERRORS.labels("blobs" if isinstance(error, StoreError) else "read").inc()
+        log.error("the storage failed: %s", one_line(error))
+        return storage
+    log.error("internal error %s", call.id, exc_info=error)
+    return PodiumError(f"internal error {call.id}: the server's log tells more", error_id=call.id)
 
 
 def _store_error(error: Exception) -> PodiumError | None:
@@ -156,7 +161,8 @@ def _store_error(error: Exception) -> PodiumError | None:
     return StorageUnavailable(str(error)) if isinstance(error, StoreError) else None
 
 
-def _details(error: PodiumError, message: str) -> Status:
+def details(error: PodiumError, message: str) -> Status:
+    """What is for machines, under a message that fits."""
     metadata = {key: _cut(value, MAX_DETAIL_BYTES) for key, value in error.metadata.items()}
     status = Status(code=error.status.value[0], message=message)
     _pack(status, ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata))

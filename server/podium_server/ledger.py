@@ -10,13 +10,15 @@ import logging
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable
+from contextvars import Context, copy_context
 from itertools import chain
 from typing import Any, NamedTuple, TypeVar, cast
 
 from google.protobuf.message import Message
 
-from podium_server import tables
+from podium_server import metrics, tables
 from podium_server.database import Connection, Database, Head, Row, check_registry, storage_error
 from podium_server.dependencies import Dependency
 from podium_server.errors import InvalidArgument, Overloaded, RequestIdReused, StorageUnavailable, one_line
@@ -24,6 +26,7 @@ from podium_server.history import Event, Revision, read_since
 from podium_server.limits import MAX_REQUEST_ID_BYTES
 from podium_server.positions import Position
 from podium_server.rows import Table, insert_statement
+from podium_server.tracing import span
 from podium_server.view import Snapshot, View, load
 
 log = logging.getLogger(__name__)
@@ -106,6 +109,7 @@ class _Work(NamedTuple):
     request: Any
     content: bytes
     future: asyncio.Future[Any]
+    context: Context  # the call's, for what is logged and traced
 
 
 class Ledger:
@@ -120,6 +124,7 @@ class Ledger:
         self._view = view
         self._loop = asyncio.get_running_loop()
         self._queue: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+        metrics.LEDGER_WAITING.set_function(self._queue.qsize)
         self._closed = False
         self.committing = False
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
@@ -135,11 +140,13 @@ class Ledger:
         if request.request_id:  # type: ignore[attr-defined]
             large = request.ByteSize() > LARGE_BYTES
             content = await asyncio.to_thread(_content, request) if large else _content(request)
-        return cast(bytes, await self._wait(mutation, caller, request, content))
+        with span("ledger"):
+            return cast(bytes, await self._wait(mutation, caller, request, content))
 
     async def write(self, change: Callable[[Transaction], T]) -> T:
         """Runs a write that is no event and takes no revision, and returns what it returns once it is durable."""
-        return cast(T, await self._wait(change, Caller("", "", ""), None, b""))
+        with span("ledger"):
+            return cast(T, await self._wait(change, Caller("", "", ""), None, b""))
 
     async def close(self) -> None:
         """Commits what waits, then ends the writer."""
@@ -156,15 +163,19 @@ class Ledger:
         if self._queue.qsize() >= MAX_WAITING:
             raise Overloaded("too many changes wait to be committed: try again later", retry_after_seconds=1)
         future: asyncio.Future[Any] = self._loop.create_future()
-        self._queue.put(_Work(change, caller, request, content, future))
+        self._queue.put(_Work(change, caller, request, content, future, copy_context()))
         return future
 
     def _run(self) -> None:
         connection = self._database.connect_writer()
         while (group := self._take()) is not None:
+            metrics.LEDGER_GROUP.observe(len(group))
             try:
-                outcomes = self._commit(connection, group)
+                with metrics.LEDGER_SECONDS.time():
+                    outcomes = self._commit(connection, group)
+                self._view.confirm(time.monotonic())
             except Exception as error:  # whatever it was, those who wait are told and the writer goes on
+                metrics.STORAGE_ERRORS.labels("ledger").inc()
                 told = storage_error(error)
                 log.error("%d changes were not committed: %s", len(group), one_line(error), exc_info=not told)  # noqa: TRY400
                 outcomes = [told or error] * len(group)
@@ -228,7 +239,7 @@ class _Group:
         """Runs and commits the work: what the view does not know yet (all of it, if history was cut) and the outcomes."""
         # Revisions of other processes; what they did is before what this group does.
         earlier = [] if self._head == self._posted else read_since(self._connection, self._posted)
-        outcomes = [self._run(work) for work in group]
+        outcomes = [work.context.run(self._run, work) for work in group]
         if self._revisions:
             self._connection.run("UPDATE head SET revision = ?, nonce = ?, time = ?", *self._head, self._now)
         if self._head.revision % FORGET_EVERY < len(self._revisions):
@@ -240,7 +251,8 @@ class _Group:
     def _run(self, work: _Work) -> Any:
         self._connection.run("SAVEPOINT work")
         try:
-            outcome = self._write(work) if work.request is None else self._mutate(work)
+            with span("ledger change"):
+                outcome = self._write(work) if work.request is None else self._mutate(work)
         except Exception as error:
             if storage_error(error):
                 raise

@@ -38,6 +38,8 @@ class Settings:
     workers: int
     insecure: bool
     log_level: str
+    log_format: str
+    metrics: str
     grace: float
     heartbeat: float
 
@@ -56,16 +58,20 @@ class Settings:
         return settings
 
     def _check(self, context: click.Context) -> None:
-        host, _, port = self.listen.rpartition(":")
-        if not host or not port.isdigit() or int(port) > 65535:
-            raise click.UsageError(f"{self.listen!r} is not HOST:PORT")
-        if not self.insecure and not _is_loopback(host.strip("[]")):
-            raise click.UsageError(f"{host} can be reached by others and there is no access control yet: add --insecure")
+        for address in filter(None, (self.listen, self.metrics)):
+            self._check_address(address)
         if math.isnan(self.grace + self.heartbeat):  # which is in any range
             raise click.UsageError("--grace and --heartbeat are numbers of seconds")
         for name in ("database", "blobs"):
             if context.get_parameter_source(name) == ParameterSource.COMMANDLINE and has_password(getattr(self, name)):
                 raise click.UsageError(f"all users of this machine see a password in --{name}: use {_variable(name)}, or --config")
+
+    def _check_address(self, address: str) -> None:
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdigit() or int(port) > 65535:
+            raise click.UsageError(f"{address!r} is not HOST:PORT")
+        if not self.insecure and not _is_loopback(host.strip("[]")):
+            raise click.UsageError(f"{host} can be reached by others and there is no access control yet: add --insecure")
 
     def _print(self, context: click.Context) -> None:
         """As a file of settings, but for passwords, with where each is from."""
@@ -95,6 +101,8 @@ def options() -> list[click.Parameter]:
         _option("workers", "How many processes serve: as many as cores.", metavar="N", type=click.IntRange(1, 64), default=1),
         _option("insecure", "Listens on any address: whoever reaches it may do everything.", is_flag=True, default=False),
         _option("log-level", "How much stderr tells.", type=click.Choice(["debug", "info", "warning", "error"]), default="info"),
+        _option("log-format", "How stderr is written.", type=click.Choice(["text", "json"]), default="text"),
+        _option("metrics", "Shows Prometheus metrics here, by HTTP; port 0 takes a free one.", metavar="HOST:PORT", default=""),
         _option("grace", "How long transfers may go on at the end.", metavar="SECONDS", type=click.FloatRange(0, 3600), default=30),
         _option("heartbeat", "The longest silence of a watch.", metavar="SECONDS", type=click.FloatRange(0.01, 3600), default=10),
         click.Option(["--print-settings"], is_flag=True, help="Prints what all this comes to, with where each is from, and ends."),
@@ -116,7 +124,9 @@ def has_password(url: str) -> bool:
 
 
 def _option(name: str, text: str, **attributes: Any) -> click.Option:
-    return click.Option([f"--{name}"], envvar=_variable(name), help=text, show_default="default" in attributes, **attributes)
+    return click.Option(
+        [f"--{name}"], envvar=_variable(name), help=text, show_default=bool(attributes.get("default")), **attributes
+    )
 
 
 def _variable(name: str) -> str:

@@ -14,12 +14,16 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from podium_server.blobs.errors import StoreOfAnother, StoreUnavailable
+from podium_server.calls import Context
 from podium_server.errors import StorageUnavailable, one_line
-from podium_server.handlers import Context, refuse
+from podium_server.handlers import details
 
 log = logging.getLogger(__name__)
 
 AGAIN_SECONDS = 1.0
+
+_NOT_READY = StorageUnavailable("the server is not ready (its log tells why): try again later")
+_DETAILS = details(_NOT_READY, _NOT_READY.message).SerializeToString()
 
 T = TypeVar("T")
 Options = tuple[tuple[str, int], ...]
@@ -72,14 +76,12 @@ class _Standby(grpc.GenericRpcHandler):
         if self._server is not None:
             await self._server.stop(None)
 
-    def service(self, details: grpc.HandlerCallDetails) -> Any:
+    def service(self, call: grpc.HandlerCallDetails) -> Any:
         """grpc's: the handler of any method but those of health, which has its own."""
-        if details.method.startswith(f"/{health.SERVICE_NAME}/"):
+        if call.method.startswith(f"/{health.SERVICE_NAME}/"):
             return None
 
         async def answer(_requests: object, context: Context) -> None:
-            await refuse(
-                details.method, context, StorageUnavailable("the server is not ready (its log tells why): try again later")
-            )
+            await context.abort(_NOT_READY.status, _NOT_READY.message, trailing_metadata=(("grpc-status-details-bin", _DETAILS),))
 
         return grpc.stream_stream_rpc_method_handler(answer)

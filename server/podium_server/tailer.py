@@ -2,8 +2,10 @@
 
 import logging
 import threading
+import time
 
-from podium_server.database import Connection, Database, check_registry, storage_error
+from podium_server import metrics
+from podium_server.database import Connection, Database, Tail, check_registry, storage_error
 from podium_server.dependencies import Dependency
 from podium_server.history import Revision, read_since
 from podium_server.ledger import Ledger
@@ -36,17 +38,25 @@ class Tailer:
         tail = self._database.tail()
         while not self._stop.is_set():
             try:
-                with self._standing.asking():
-                    # What this process is committing the ledger itself hands over.
-                    head = self._read_head(tail.connection) if tail.wait() and not self._ledger.committing else None
-                if head and self._is_caught_up(tail.connection, head):
-                    tail.caught_up()
+                self._look(tail)
             except Exception as error:
+                metrics.STORAGE_ERRORS.labels("tailer").inc()
                 known = storage_error(error)  # of which the standing tells
                 level = logging.DEBUG if known else logging.ERROR
                 log.log(level, "what others commit cannot be read, and is asked for again: %s", error, exc_info=not known)
                 self._stop.wait(AGAIN_SECONDS)
         tail.connection.close()
+
+    def _look(self, tail: Tail) -> None:
+        with self._standing.asking():
+            is_news, now = tail.wait(), time.monotonic()
+            # What this process is committing the ledger itself hands over.
+            head = self._read_head(tail.connection) if is_news and not self._ledger.committing else None
+        if is_news:
+            if head is None or not self._is_caught_up(tail.connection, head):
+                return
+            tail.caught_up()
+        self._view.confirm(now)
 
     def _read_head(self, connection: Connection) -> Position:
         registry, *place = connection.one("SELECT registry_uid, revision, nonce FROM head") or ("", 0, b"")

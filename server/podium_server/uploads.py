@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from podium.v1.artifacts_pb2 import UploadBlobHeader, UploadBlobResponse
 
+from podium_server import metrics
 from podium_server.blob_writer import BlobWriter
 from podium_server.blobs.base import BlobStore
 from podium_server.blobs.errors import StoreError
@@ -100,6 +101,7 @@ class Upload:
 
     async def _take(self, chunk: memoryview) -> None:
         self._received += len(chunk)
+        metrics.UPLOADED_BYTES.inc(len(chunk))
         if not chunk or self._received > self._lease.size:
             return
         self._waiting.append(chunk)

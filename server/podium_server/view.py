@@ -6,12 +6,14 @@ watches read, gets each revision together with the view, so that a snapshot and 
 
 import asyncio
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from podium.v1.events_pb2 import EventKind, EventState
 from podium.v1.resolve_pb2 import ResolveVersionResponse, Target
 
+from podium_server import metrics
 from podium_server.errors import NotCaughtUp, PositionUnknown
 from podium_server.feed import Feed
 from podium_server.history import Event, Revision, nonce_at, read_recent
@@ -95,9 +97,13 @@ class View:
         self._posting = threading.Lock()
         self.registry = snapshot.registry
         self.posted = snapshot.position
+        self._complete_at = time.monotonic()
         self._advanced = asyncio.Event()
         self.history = 0
         self._install(snapshot)
+        metrics.VIEW_REVISION.set_function(lambda: self.position.revision)
+        metrics.VIEW_REFERENCES.set_function(lambda: sum(len(model.entries) for model in list(self.models.values())))
+        metrics.VIEW_LAG.set_function(lambda: time.monotonic() - self._complete_at)
 
     # Any thread.
 
@@ -117,6 +123,13 @@ class View:
             if self.posted == known or self.posted.revision < snapshot.position.revision:
                 self.posted = snapshot.position
                 self._loop.call_soon_threadsafe(self._install, snapshot)
+
+    def confirm(self, moment: float) -> None:
+        """At that moment of `time.monotonic`, the database had no more than what was handed over by now.
+
+        How far the view is behind is told by that, and not by the times of events: another machine's clock may be wrong.
+        """
+        self._complete_at = moment
 
     # The event loop's thread.
 

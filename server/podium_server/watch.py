@@ -9,6 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 from podium.v1 import events_pb2 as pb
 from podium.v1.watch_pb2 import Reference, WatchRequest, WatchResponse
 
+from podium_server import metrics
 from podium_server.dependencies import Dependency
 from podium_server.errors import PositionUnknown
 from podium_server.feed import CUT, FULL_BYTES, Feed, Moment, Packed, Watcher, pack, position_bytes
@@ -72,6 +73,7 @@ class Watch:
             self._feed.leave(watcher)
 
     async def _snapshot(self, copies: list[Copy], watcher: Watcher) -> AsyncIterator[bytes]:
+        metrics.WATCH_SNAPSHOTS.inc()
         loop = asyncio.get_running_loop()
         parts = _references(copies, watcher)
         complete = False

@@ -11,11 +11,14 @@ import requests
 import urllib3
 from google.api_core import exceptions
 from google.auth.exceptions import GoogleAuthError, TransportError
+from prometheus_client import Counter
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_before_delay, wait_random_exponential
 
 from podium_server.blobs.errors import StoreUnavailable
 
 log = logging.getLogger(__name__)
+
+RETRIES = Counter("podium_blob_retries", "Requests to Cloud Storage that failed and were made again.")
 
 T = TypeVar("T")
 
@@ -82,6 +85,7 @@ class Calls:
     def _say_that_it_failed(self, state: RetryCallState) -> None:
         assert state.outcome is not None
         assert state.next_action is not None
+        RETRIES.inc()
         log.info("%s: trying again in %.1f s", self.unavailable(state.outcome.exception()), state.next_action.sleep)
 
 

@@ -3,6 +3,7 @@
 import threading
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 
 from podium_server.blobs.errors import NoSuchBlob
 from podium_server.blobs.gcs_bucket import GcsBucket
@@ -30,7 +31,7 @@ class Ranges:
         """Begins to fetch a range; None if it could be spared and enough are ahead."""
         if is_spare and not self._spare.acquire(blocking=False):
             return None
-        return Ahead(self._threads.submit(self._fetch, name, start), self._spare if is_spare else None)
+        return Ahead(self._threads.submit(copy_context().run, self._fetch, name, start), self._spare if is_spare else None)
 
     def _fetch(self, name: str, start: int) -> bytes:
         found = self._bucket.read(name, start, start + RANGE_BYTES)

@@ -77,6 +77,12 @@ class RegistryServiceStub(object):
     Calls may carry the metadata key `podium-actor` (printable, at most 256 bytes, for example `ann@build-7`). It is written
     into the events that the call makes. It is what the client says, not what anyone checked.
 
+    # Which call it was
+
+    Calls may carry the metadata key `x-request-id` (1 to 128 printable ASCII characters), by which the server's log and traces name
+    them; without one that is valid, the server makes one up. It comes back in the trailers of every answer. It is not the
+    `request_id` of a mutation: the same call made again is another one in the log.
+
     # Errors
 
     Every error carries a google.rpc.ErrorInfo with domain `podium`, a `reason` in UPPER_SNAKE_CASE and metadata, and for bad
@@ -95,7 +101,7 @@ class RegistryServiceStub(object):
     RESOURCE_EXHAUSTED   STORAGE_FULL, OVERLOADED (metadata retry_after_seconds, and google.rpc.RetryInfo)
     DATA_LOSS            BLOB_DAMAGED (metadata digest)
     UNAVAILABLE          NOT_CAUGHT_UP, STORAGE_UNAVAILABLE, STOPPING (a watch; open another)
-    INTERNAL             INTERNAL (metadata error_id, which the server's log has)
+    INTERNAL             INTERNAL (metadata error_id, which is the x-request-id: the server's log has more)
 
     # Watching
 
@@ -291,6 +297,12 @@ class RegistryServiceServicer(object):
     Calls may carry the metadata key `podium-actor` (printable, at most 256 bytes, for example `ann@build-7`). It is written
     into the events that the call makes. It is what the client says, not what anyone checked.
 
+    # Which call it was
+
+    Calls may carry the metadata key `x-request-id` (1 to 128 printable ASCII characters), by which the server's log and traces name
+    them; without one that is valid, the server makes one up. It comes back in the trailers of every answer. It is not the
+    `request_id` of a mutation: the same call made again is another one in the log.
+
     # Errors
 
     Every error carries a google.rpc.ErrorInfo with domain `podium`, a `reason` in UPPER_SNAKE_CASE and metadata, and for bad
@@ -309,7 +321,7 @@ class RegistryServiceServicer(object):
     RESOURCE_EXHAUSTED   STORAGE_FULL, OVERLOADED (metadata retry_after_seconds, and google.rpc.RetryInfo)
     DATA_LOSS            BLOB_DAMAGED (metadata digest)
     UNAVAILABLE          NOT_CAUGHT_UP, STORAGE_UNAVAILABLE, STOPPING (a watch; open another)
-    INTERNAL             INTERNAL (metadata error_id, which the server's log has)
+    INTERNAL             INTERNAL (metadata error_id, which is the x-request-id: the server's log has more)
 
     # Watching
 
@@ -665,6 +677,12 @@ class RegistryService(object):
     Calls may carry the metadata key `podium-actor` (printable, at most 256 bytes, for example `ann@build-7`). It is written
     into the events that the call makes. It is what the client says, not what anyone checked.
 
+    # Which call it was
+
+    Calls may carry the metadata key `x-request-id` (1 to 128 printable ASCII characters), by which the server's log and traces name
+    them; without one that is valid, the server makes one up. It comes back in the trailers of every answer. It is not the
+    `request_id` of a mutation: the same call made again is another one in the log.
+
     # Errors
 
     Every error carries a google.rpc.ErrorInfo with domain `podium`, a `reason` in UPPER_SNAKE_CASE and metadata, and for bad
@@ -683,7 +701,7 @@ class RegistryService(object):
     RESOURCE_EXHAUSTED   STORAGE_FULL, OVERLOADED (metadata retry_after_seconds, and google.rpc.RetryInfo)
     DATA_LOSS            BLOB_DAMAGED (metadata digest)
     UNAVAILABLE          NOT_CAUGHT_UP, STORAGE_UNAVAILABLE, STOPPING (a watch; open another)
-    INTERNAL             INTERNAL (metadata error_id, which the server's log has)
+    INTERNAL             INTERNAL (metadata error_id, which is the x-request-id: the server's log has more)
 
     # Watching
 
