@@ -35,7 +35,6 @@ final class Connection {
   /** A request is kept for its retries: the longest one must fit. */
   private static final long RETRY_BUFFER_BYTES = MAX_MESSAGE_BYTES + (1 << 20);
   private static final long RECONNECT_NANOS = TimeUnit.MILLISECONDS.toNanos(100);
-  private static final long RECONNECT_ALL_NANOS = TimeUnit.SECONDS.toNanos(1);
   private static final long RETURN_MILLIS = 500;
 
   /** What goes on by itself on another connection: stopped once this one is known to be dead. */
@@ -45,8 +44,7 @@ final class Connection {
   private final Channel channel;
   private volatile boolean left;
   private final ScheduledFuture<?> returning; // null where there is one server
-  private final long pauseNanos;
-  private long reconnected;
+  private long reconnected = System.nanoTime() - RECONNECT_NANOS;
 
   /** Who calls, how long a call may take, what was seen, and what leaves a connection that does not answer. */
   record Caller(String actor, Duration timeout, Session session, Consumer<Connection> leave) {}
@@ -69,27 +67,30 @@ final class Connection {
         .defaultServiceConfig(serviceConfig(balanced))
         .build();
     channel = ClientInterceptors.intercept(managed, caller.session, new Identity(this, caller));
-    pauseNanos = balanced ? RECONNECT_ALL_NANOS : RECONNECT_NANOS;
-    reconnected = System.nanoTime() - pauseNanos;
-    returning = balanced ? returning(loop) : null;
+    returning = !balanced ? null
+        : loop.scheduleWithFixedDelay(this::tryAgain, RETURN_MILLIS, RETURN_MILLIS, TimeUnit.MILLISECONDS);
   }
 
   /** The channel for the next call. A server that was restarted is found again soon: gRPC itself would wait for up to two minutes. */
   Channel channel() {
-    if (isAway()) {
+    if (returning == null && isAway()) {
       synchronized (this) {
-        if (System.nanoTime() - reconnected >= pauseNanos) {
+        if (System.nanoTime() - reconnected >= RECONNECT_NANOS) {
           reconnected = System.nanoTime();
-          managed.enterIdle(); // so that the next call looks names up and connects, and waits for that
+          managed.enterIdle(); // so that the next call connects, and waits for that
         }
       }
     }
     return channel;
   }
 
-  /** Tries those servers again that are away while others answer. */
-  private ScheduledFuture<?> returning(EventLoopGroup loop) {
-    return loop.scheduleWithFixedDelay(managed::resetConnectBackoff, RETURN_MILLIS, RETURN_MILLIS, TimeUnit.MILLISECONDS);
+  /** Tries servers that are away, while others answer; where none does, the next attempt of a call looks names up again. */
+  private void tryAgain() {
+    if (isAway()) {
+      managed.enterIdle();
+    } else {
+      managed.resetConnectBackoff();
+    }
   }
 
   /** No new calls; those that run go on. */

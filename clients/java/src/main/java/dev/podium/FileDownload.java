@@ -62,16 +62,16 @@ final class FileDownload {
     Patience patience = new Patience(transport.timeout);
     crew.attempts(patience, () -> {
       if (sink.size() < file.getSizeBytes()) {
-        transport.session.ask(position -> stream(sink, patience, position));
+        stream(sink, patience);
       }
       return null;
     });
   }
 
   /** One stream from where the sink is to the end of the file, never more. */
-  private void stream(Sink sink, Patience patience, String atLeast) throws IOException {
+  private void stream(Sink sink, Patience patience) throws IOException {
     DownloadArtifactRequest request = DownloadArtifactRequest.newBuilder()
-        .setReference(reference).setPath(file.getPath()).setOffset(sink.size()).setAtLeast(atLeast).build();
+        .setReference(reference).setPath(file.getPath()).setOffset(sink.size()).build();
     Incoming<Frames.Download> messages = transport.open(Frames.DOWNLOAD, request);
     try (var mine = crew.stoppable(messages::close); var resumed = messages.connection.resumed.stoppable(messages::close)) {
       messages.request(AHEAD);

@@ -15,17 +15,12 @@ import io.grpc.Status;
 
 /**
  * The newest position that a client has seen: it sees no less of the registry from then on, whichever server answers. All unary calls
- * go through it, and what else can say what its answer must show asks it.
+ * go through it, and watches ask it.
  */
 final class Session implements ClientInterceptor {
   private static final String UNKNOWN = "POSITION_UNKNOWN";
 
   private String seen = "";
-
-  /** What is called with a position, or an empty one. */
-  interface Read {
-    void at(String position) throws Exception;
-  }
 
   synchronized String position() {
     return seen;
@@ -51,20 +46,6 @@ final class Session implements ClientInterceptor {
   /** Whether a position leads nowhere, which may be no position to another registry. */
   static boolean isUnknown(PodiumException error) {
     return error.reason().equals(UNKNOWN) || error.fields().containsKey("at_least");
-  }
-
-  /** Reads what shows all that was seen; once more without that, where the registry's history does not have it any more. */
-  void ask(Read read) throws Exception {
-    String position = position();
-    try {
-      read.at(position);
-    } catch (PodiumException error) {
-      if (!isUnknown(error) || position.isEmpty()) {
-        throw error;
-      }
-      forget(position);
-      read.at("");
-    }
   }
 
   @Override
