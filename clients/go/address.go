@@ -2,7 +2,9 @@ package podium
 
 import (
 	"fmt"
+	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
 	"os/user"
 	"regexp"
@@ -45,6 +47,12 @@ func (a addresses) String() string { return strings.Join(a, ",") }
 func (a addresses) isOneServer() bool {
 	_, notNumeric := netip.ParseAddrPort(a[0])
 	return len(a) == 1 && notNumeric == nil
+}
+
+// isProxied says whether a proxy that the environment names leads to this one server, and looks its name up.
+func (a addresses) isProxied() bool {
+	proxy, err := http.ProxyFromEnvironment(&http.Request{URL: &url.URL{Scheme: "https", Host: a[0]}})
+	return len(a) == 1 && (proxy != nil || err != nil)
 }
 
 // parseAddress returns the `host:port` of `host:port` or `grpc://host:port`.

@@ -20,8 +20,9 @@ import (
 const (
 	maxMessageBytes = 4 << 20
 	maxRetryBytes   = maxMessageBytes + 1<<10 // a whole request is kept for its retries
-	// A name that led to servers that are all away may lead to others by now.
+	// Names that lead to servers that are all away are looked up again, but not more often.
 	lookupPause = time.Second
+	lookupTime  = 5 * time.Second
 	// Chunks are 1 MiB: a stream has one on its way while another is written.
 	streamWindowBytes     = 4 << 20
 	connectionWindowBytes = 16 << 20
@@ -30,45 +31,47 @@ const (
 
 // connection is one channel. It is closed when it was left and the last call on it has ended.
 type connection struct {
-	channel  *grpc.ClientConn
-	balanced bool
-	opened   time.Time
+	channel *grpc.ClientConn
+	names   *lookups // nil where gRPC needs none: for one number, and where a proxy looks it up
 	// left is done once it should not be used any more: calls that go on by themselves do so on another one.
 	left  context.Context
 	leave context.CancelFunc
-	calls int // under the transport's lock
+
+	// Under the transport's lock.
+	calls    int
+	lookedUp time.Time
 }
 
 func open(servers addresses) (*connection, error) {
-	balanced := !servers.isOneServer()
-	target := "dns:///" + servers[0]
-	if len(servers) > 1 {
-		target = servers.Scheme() + ":///servers" // which are those of the resolver below
-	}
+	opened := &connection{lookedUp: time.Now()}
 	connecting := backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second}
-	channel, err := grpc.NewClient(target,
+	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithUserAgent("podium-go"),
-		grpc.WithResolvers(servers),
-		grpc.WithDefaultServiceConfig(serviceConfig(balanced)),
+		grpc.WithDefaultServiceConfig(serviceConfig(!servers.isOneServer())),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessageBytes), grpc.MaxCallSendMsgSize(maxMessageBytes)),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 10 * time.Second}),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: connecting, MinConnectTimeout: 5 * time.Second}),
 		grpc.WithInitialWindowSize(streamWindowBytes),
 		grpc.WithInitialConnWindowSize(connectionWindowBytes),
 		grpc.WithReadBufferSize(bufferBytes),
-	)
-	if err != nil {
+	}
+	target := "dns:///" + servers[0]
+	if !servers.isOneServer() && !servers.isProxied() {
+		opened.names = newLookups(servers)
+		target = opened.names.Scheme() + ":///servers"
+		options = append(options, grpc.WithResolvers(opened.names), grpc.WithNoProxy())
+	}
+	var err error
+	if opened.channel, err = grpc.NewClient(target, options...); err != nil {
 		return nil, fmt.Errorf("podium: %s: %w", servers, err)
 	}
-	left, leave := context.WithCancel(context.Background())
-	return &connection{channel: channel, balanced: balanced, opened: time.Now(), left: left, leave: leave}, nil
+	opened.left, opened.leave = context.WithCancel(context.Background())
+	return opened, nil
 }
 
-// isAway says whether no server answers, and looking the names up again may help.
-func (c *connection) isAway() bool {
-	return c.balanced && c.channel.GetState() == connectivity.TransientFailure && time.Since(c.opened) > lookupPause
-}
+// isAway says whether no server answers.
+func (c *connection) isAway() bool { return c.channel.GetState() == connectivity.TransientFailure }
 
 // serviceConfig repeats every unary call: a read changes nothing, a mutation carries a request id. Streams are resumed instead. A
 // server that stops cancels calls that it has not begun.

@@ -92,18 +92,18 @@ func (d download) receive(ctx context.Context, file *podiumv1.File, into *sink) 
 		if into.size == file.GetSizeBytes() {
 			return nil
 		}
-		request := &podiumv1.DownloadArtifactRequest{Reference: d.reference, Path: file.GetPath(), Offset: into.size}
-		return d.transport.session.ask(request, func(request any) error { return d.stream(ctx, request, file, into, lasts) })
+		return d.stream(ctx, file, into, lasts)
 	})
 }
 
 // stream takes what one stream brings, never more than the file has.
-func (d download) stream(ctx context.Context, request any, file *podiumv1.File, into *sink, lasts *patience) error {
+func (d download) stream(ctx context.Context, file *podiumv1.File, into *sink, lasts *patience) error {
 	stream, err := d.transport.openTransfer(ctx, downloadDesc, downloadMethod, nil, grpc.ForceCodecV2(framing{}), resumed{})
 	if err != nil {
 		return err
 	}
 	defer stream.close()
+	request := &podiumv1.DownloadArtifactRequest{Reference: d.reference, Path: file.GetPath(), Offset: into.size}
 	if err := errors.Join(stream.SendMsg(request), stream.CloseSend()); err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}

@@ -3,6 +3,7 @@ module github.com/podium-registry/podium/clients/go
 go 1.24.0
 
 require (
+	golang.org/x/net v0.49.0
 	golang.org/x/sync v0.19.0
 	golang.org/x/text v0.33.0
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20260120221211-b8f7ae30c516
@@ -10,7 +11,4 @@ require (
 	google.golang.org/protobuf v1.36.12
 )
 
-require (
-	golang.org/x/net v0.49.0 // indirect
-	golang.org/x/sys v0.40.0 // indirect
-)
+require golang.org/x/sys v0.40.0 // indirect

@@ -51,8 +51,13 @@ type registry struct {
 
 func serve(t *testing.T) *registry {
 	t.Helper()
+	return serveAt(t, "127.0.0.1:0")
+}
+
+func serveAt(t *testing.T, address string) *registry {
+	t.Helper()
 	r := &registry{number: 1, reached: "9999", changed: make(chan struct{})}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", address)
 	must(t, err)
 	r.address = listener.Addr().String()
 	server := grpc.NewServer(grpc.StatsHandler(r))

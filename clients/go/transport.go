@@ -45,10 +45,21 @@ func (t *transport) Invoke(ctx context.Context, method string, request, reply an
 	return err
 }
 
+// invoke makes a call, and makes it again if it found no server and names lead to another one by now.
 func (t *transport) invoke(ctx context.Context, method string, request, reply any, options []grpc.CallOption) error {
-	connection, err := t.acquire()
+	used, err := t.invokeOnce(ctx, method, request, reply, options)
+	if status.Code(err) == codes.Unavailable && t.leaveIfElsewhere(ctx, used) {
+		_, err = t.invokeOnce(ctx, method, request, reply, options)
+	}
+	return fromCall(ctx, err, t.address)
+}
+
+func (t *transport) invokeOnce(
+	ctx context.Context, method string, request, reply any, options []grpc.CallOption,
+) (*connection, error) {
+	connection, err := t.acquire(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer t.release(connection)
 	limited, cancel := context.WithTimeout(ctx, t.timeout)
@@ -58,7 +69,7 @@ func (t *transport) invoke(ctx context.Context, method string, request, reply an
 	if status.Code(err) == codes.DeadlineExceeded && ctx.Err() == nil {
 		t.abandon(connection)
 	}
-	return fromCall(ctx, err, t.address)
+	return connection, err
 }
 
 // NewStream opens one stream.
@@ -75,7 +86,7 @@ func (t *transport) NewStream(
 func (t *transport) openStream(
 	ctx context.Context, desc *grpc.StreamDesc, method string, options ...grpc.CallOption,
 ) (*stream, error) {
-	connection, err := t.acquire()
+	connection, err := t.acquire(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -108,10 +119,11 @@ func (t *transport) identified(ctx context.Context) context.Context {
 }
 
 // acquire gives the connection that calls use now, opened if need be.
-func (t *transport) acquire() (*connection, error) {
-	if current := t.inUse(); current != nil && current.isAway() {
-		t.abandon(current)
-	}
+func (t *transport) acquire(ctx context.Context) (*connection, error) {
+	t.mu.Lock()
+	current := t.current
+	t.mu.Unlock()
+	t.leaveIfElsewhere(ctx, current)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed {
@@ -129,10 +141,26 @@ func (t *transport) acquire() (*connection, error) {
 	return t.current, nil
 }
 
-func (t *transport) inUse() *connection {
+// leaveIfElsewhere leaves a connection without servers if names lead to another one by now, or was left meanwhile, and says so.
+func (t *transport) leaveIfElsewhere(ctx context.Context, used *connection) bool {
+	if used == nil || used.names == nil {
+		return false
+	}
+	used.names.again()
+	if used.isAway() && t.mayLookUp(used) && used.names.leadElsewhere(ctx) {
+		t.abandon(used)
+	}
+	return used.left.Err() != nil
+}
+
+func (t *transport) mayLookUp(used *connection) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.current
+	may := time.Since(used.lookedUp) > lookupPause
+	if may {
+		used.lookedUp = time.Now()
+	}
+	return may
 }
 
 func (t *transport) release(used *connection) {
