@@ -45,6 +45,7 @@ GOOD = {
     "FindMissingBlobs": {"model": "base"},
     "UploadBlob": {"header": {"model": "base", "digest": "sha256:" + "0" * 64, "size_bytes": 1}},
     "DownloadArtifact": {"reference": "base:1", "path": "model.bin"},
+    "SignDownloads": {"reference": "base:1", "paths": ["model.bin"]},
     "TransitionStage": {"reference": "base:1", "stage": "development"},
     "SetAlias": {"reference": "base:1", "alias": "champion"},
     "DeleteAlias": {"model": "base", "alias": "champion"},
