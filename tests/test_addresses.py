@@ -6,11 +6,15 @@ import re
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
+import grpc
 import podium
 import pytest
 from following import HEARTBEAT, SECONDS, FaultyRelay, push, reaches, says
+from grpc_health.v1.health import HealthServicer
+from grpc_health.v1.health_pb2 import HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from podium.addresses import parse_address, target_of
 from podium.seen import Seen
 from podium.v1.aliases_pb2 import SetAliasRequest
@@ -80,8 +84,11 @@ def list_of(servers):
 def asks_all(registry, relays):
     """Calls until each relay has passed on some calls more."""
     before = [relay.up for relay in relays]
-    while any(relay.up < passed + 2_000 for relay, passed in zip(relays, before, strict=True)):
+    for _ in range(10_000):
         registry.resolve("m:1")
+        if all(relay.up > passed + 2_000 for relay, passed in zip(relays, before, strict=True)):
+            return
+    raise AssertionError("some server is never asked")
 
 
 @contextmanager
@@ -194,17 +201,20 @@ NOBODY, NOBODY_EITHER = "127.0.0.2", "127.0.0.3"
 
 @pytest.fixture
 def named(names, both):
-    """A client of `a.test` and `b.test`, of which none is a server's name yet; 127.0.0.1 is a server."""
+    """A client of `a.test` and `b.test`, which lead to nobody yet: at 127.0.0.1 they are the first and the second server."""
     names.here |= {"a.test": NOBODY, "b.test": NOBODY_EITHER}
-    port = both[0][0].address.rpartition(":")[2]
-    with podium.connect(f"a.test:{port},b.test:{port}") as registry:
+    ports = [server.address.rpartition(":")[2] for server in both[0]]
+    with podium.connect(f"a.test:{ports[0]},b.test:{ports[1]}") as registry:
         yield registry
 
 
-def test_names_that_lead_elsewhere_are_found_by_the_call_that_finds_nobody(names, named):
+def test_names_that_lead_elsewhere_are_found_by_the_call_that_finds_nobody(names, named, both):
     with pytest.raises(podium.Unavailable):
         named.info()
+    names.here["a.test"] = "127.0.0.1"
+    assert named.resolve("m@champion").number == 1
     names.here["b.test"] = "127.0.0.1"
+    both[0][0].kill()
     assert named.resolve("m@champion").number == 1
 
 
@@ -269,6 +279,32 @@ def test_no_call_fails_when_one_server_says_nothing_any_more(registry, both):
     with callers(registry) as go_on:
         relays[0].stall()
         go_on()
+
+
+def test_a_server_that_says_that_it_does_not_serve_gets_no_calls(both):
+    """One that knows no other call than that."""
+    unwell = grpc.server(ThreadPoolExecutor(CALLERS))
+    health = HealthServicer()
+    add_HealthServicer_to_server(health, unwell)
+    address = f"127.0.0.1:{unwell.add_insecure_port('127.0.0.1:0')}"
+    unwell.start()
+    with podium.connect(f"{address},{list_of(both[0])}") as registry:
+        for _ in range(3):
+            health.set("podium.v1.RegistryService", HealthCheckResponse.NOT_SERVING)
+            assert [registry.resolve("m@champion").number for _ in range(CALLERS)] == [1] * CALLERS
+            health.set("podium.v1.RegistryService", HealthCheckResponse.SERVING)
+            with pytest.raises(podium.InternalError, match="does not know this call"):
+                until(lambda: registry.resolve("m@champion").number != 1)
+            health.set("podium.v1.RegistryService", HealthCheckResponse.NOT_SERVING)
+            until(lambda: serves(registry))
+    unwell.stop(None).wait()
+
+
+def serves(registry):
+    """Whether none of so many calls goes wrong."""
+    with suppress(podium.InternalError):
+        return bool([registry.resolve("m@champion") for _ in range(CALLERS)])
+    return False
 
 
 def test_a_large_request_is_made_again(registry, both):
