@@ -95,6 +95,8 @@ class FaultyRelay(Relay):
     def __init__(self, server):
         self.connections = 0
         self._dead: set[socket.socket] = set()
+        self._flows = threading.Event()
+        self._flows.set()
         self._made = threading.Condition()
         super().__init__(server)
 
@@ -106,6 +108,13 @@ class FaultyRelay(Relay):
         """Nothing passes on the connections that there are now, and nobody is told."""
         with self._lock:
             self._dead.update(self._ends)
+
+    def freeze(self):
+        """Nothing passes on any connection, also a new one, until `thaw`: then all that waited does."""
+        self._flows.clear()
+
+    def thaw(self):
+        self._flows.set()
 
     def half_close(self):
         """Both ends of each connection read that the other will send no more; they may go on sending."""
@@ -129,6 +138,7 @@ class FaultyRelay(Relay):
         with suppress(OSError):
             target.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             while piece := source.recv(PIECE_BYTES):
+                self._flows.wait()
                 if source in self._dead:
                     continue
                 if self._count(way, len(piece)):

@@ -20,6 +20,7 @@ import re
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -127,7 +128,7 @@ class Store:
                 "size": str(data.stat().st_size),
                 "crc32c": encoded(crc ^ misreport),
             }
-            data.rename(self.data(resource))
+            os.link(data, self.data(resource))
             write(self.meta(bucket, name), resource)
             if found:
                 self.data(found).unlink()
@@ -145,14 +146,19 @@ class Store:
     def names(self, bucket, prefix):
         return sorted(name for path in (self.bucket(bucket) / "meta").iterdir() if (name := unquote(path.name)).startswith(prefix))
 
+    @contextmanager
     def scratch(self):
-        return self.sessions / f"{uuid4().hex}.scratch"
+        path = self.sessions / f"{uuid4().hex}.scratch"
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
 
     def compose(self, bucket, name, request, wanted, misreport):
         if not 1 <= len(request["sourceObjects"]) <= 32:
             raise Refused(400, "The number of source components is 1 to 32.")
-        new, crc = self.scratch(), 0
-        with self.lock:
+        with self.lock, self.scratch() as new:
+            crc = 0
             sources = []
             for source in request["sourceObjects"]:
                 generation = source.get("generation")
@@ -216,10 +222,17 @@ class Session:
         if wanted_crc and wanted_crc != encoded(crc):
             self.truncate(self.persisted)
             raise Refused(400, f"Provided CRC32C {wanted_crc} doesn't match calculated CRC32C {encoded(crc)}.")
-        name, wanted = self.state["name"], self.state["wanted"]
-        self.state["object"] = self.store.insert(self.state["bucket"], name, self.data, crc, wanted, misreport)
+        bucket, name, wanted = (self.state[field] for field in ("bucket", "name", "wanted"))
+        with self.store.lock:
+            self.state["object"] = self.made(bucket, name) or self.store.insert(bucket, name, self.data, crc, wanted, misreport)
         write(self.path, self.state)
+        self.data.unlink()
         return self.state["object"]
+
+    def made(self, bucket, name):
+        """The object of this session, if the process was killed after it had made it and before it had noted that."""
+        found = self.store.check(bucket, name, None)
+        return found if found and self.store.data(found).samefile(self.data) else None
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -412,9 +425,10 @@ class Handler(BaseHTTPRequestHandler):
         crc = google_crc32c.value(data)
         if request.get("crc32c", encoded(crc)) != encoded(crc):
             raise Refused(400, "Provided CRC32C doesn't match calculated CRC32C.")
-        new = self.store.scratch()
-        new.write_bytes(data)
-        self.answer(200, self.store.insert(bucket, request["name"], new, crc, self.query.get("ifGenerationMatch"), self.misreport))
+        with self.store.scratch() as new:
+            new.write_bytes(data)
+            resource = self.store.insert(bucket, request["name"], new, crc, self.query.get("ifGenerationMatch"), self.misreport)
+        self.answer(200, resource)
 
     def put(self, bucket):
         key = re.sub("[^0-9a-f]", "", self.query["upload_id"])

@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import select
 import shutil
 import signal
 import socket
@@ -23,32 +24,37 @@ class PostgresServer:
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="podium-postgres."))
-        self._as_user: dict[str, object] = {}
+        # Not Popen's `user`: that forks, and in the child gRPC's threads begin anew, and may crash before it is PostgreSQL.
+        self._as_user: list[str] = []
         if os.geteuid() == 0:
             account = pwd.getpwnam(USER)
             os.chown(self.folder, account.pw_uid, account.pw_gid)
-            self._as_user = {"user": account.pw_uid, "group": account.pw_gid}
+            self._as_user = ["setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port = probe.getsockname()[1]
         made = [program("initdb"), "-D", self.folder / "data", "-U", "podium", "-A", "trust", "--no-locale", "-E", "UTF8", "-N"]
-        subprocess.run(made, check=True, capture_output=True, cwd=self.folder, **self._as_user)  # type: ignore[call-overload]
+        subprocess.run([*self._as_user, *made], check=True, capture_output=True, cwd=self.folder)
         self.start()
 
     def start(self) -> None:
         """Starts it, and waits until it answers."""
         self._log = (self.folder / "log").open("ab")
         command = [
-            program("postgres"), "-D", self.folder / "data", "-p", str(self.port), "-k", self.folder,
+            *self._as_user, program("postgres"), "-D", self.folder / "data", "-p", str(self.port), "-k", self.folder,
             "-c", "listen_addresses=127.0.0.1", "-c", "max_connections=300",
         ]  # fmt: skip
-        self.process = subprocess.Popen(command, stdout=self._log, stderr=self._log, cwd=self.folder, **self._as_user)  # type: ignore[call-overload]
+        self.process = subprocess.Popen(command, stdout=self._log, stderr=self._log, cwd=self.folder)
         answers = [program("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
         ready = f"until {' '.join(map(str, answers))}; do sleep 0.05; done"
         subprocess.run(["sh", "-c", ready], check=True, timeout=START_SECONDS)
 
-    def url(self, name: str) -> str:
-        """The URL of a database."""
-        return f"postgresql://podium@127.0.0.1:{self.port}/{name}"
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def url(self, name: str, address: str = "") -> str:
+        """The URL of a database; by way of another address."""
+        return f"postgresql://podium@{address or self.address}/{name}"
 
     def run(self, sql: str, *parameters: object, database: str = "postgres") -> list[tuple[Any, ...]]:
         """Runs a statement of an administrator; its rows."""
@@ -64,19 +70,45 @@ class PostgresServer:
 
     def pause(self) -> None:
         """Lets it stand still with all its connections, as a machine does that hangs."""
-        self._signal(signal.SIGSTOP)
+        self.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WNOWAIT)  # from now on it begins no more
+        self._signal_children(signal.SIGSTOP)
 
     def go_on(self) -> None:
         """Lets it go on."""
-        self._signal(signal.SIGCONT)
+        self._signal_children(signal.SIGCONT)
+        self.process.send_signal(signal.SIGCONT)
 
-    def _signal(self, number: int) -> None:
-        """To the first process before those that it has begun: it begins no more meanwhile."""
-        self.process.send_signal(number)
+    def kill(self) -> None:
+        """Ends all of its processes at once, as a power cut does."""
+        self.pause()
+        ends = [os.pidfd_open(child) for child in self.children()]
+        self._signal_children(signal.SIGKILL)
+        self.process.kill()
+        self.process.wait(START_SECONDS)
+        for end in ends:
+            select.select([end], [], [], START_SECONDS)
+            os.close(end)
+        self._log.close()
+
+    def children(self) -> list[int]:
+        """Its processes but the first: those of connections, and those that work for all."""
         main = self.process.pid
-        for child in Path(f"/proc/{main}/task/{main}/children").read_text().split():
+        return [int(child) for child in Path(f"/proc/{main}/task/{main}/children").read_text().split()]
+
+    def _signal_children(self, number: int) -> None:
+        for child in self.children():
             with suppress(ProcessLookupError):
-                os.kill(int(child), number)
+                os.kill(child, number)
+
+    def keep(self, name: str) -> None:
+        """Copies its data, while it does not run."""
+        subprocess.run(["cp", "-a", self.folder / "data", self.folder / name], check=True)
+
+    def replace(self, name: str, aside: str) -> None:
+        """Its data becomes a copy of what was kept, while it does not run; what it was is kept under another name."""
+        (self.folder / "data").rename(self.folder / aside)
+        subprocess.run(["cp", "-a", self.folder / name, self.folder / "data"], check=True)
 
     def close(self) -> None:
         """Ends it, and removes all of it."""

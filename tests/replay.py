@@ -1,12 +1,14 @@
 """The log, replayed in the order of its revisions against a small model of a registry: what must hold after each of them."""
 
 import struct
+from bisect import bisect_right
 from collections import defaultdict
 from itertools import groupby
+from operator import itemgetter
 
 from podium.v1.events_pb2 import Event, EventFilter, EventKind, EventState, ListEventsRequest
 from podium.v1.registry_service_pb2_grpc import RegistryServiceStub
-from podium.v1.resolve_pb2 import ResolveVersionRequest
+from podium.v1.resolve_pb2 import ResolveVersionRequest, Target
 from podium.v1.versions_pb2 import GetVersionRequest
 
 ALIAS, STAGE, LATEST = EventKind.EVENT_KIND_ALIAS, EventKind.EVENT_KIND_STAGE, EventKind.EVENT_KIND_LATEST
@@ -37,10 +39,12 @@ class Replay:
     def __init__(self, events: list[Event]) -> None:
         self.events = events
         self.revisions: dict[int, list[Event]] = {}
-        self.targets: dict[str, object] = {}
+        self.targets: dict[str, Target] = {}
+        self.meant: dict[str, dict[int, Target]] = defaultdict(dict)  # by the revisions at which it changed
         self.versions: dict[str, dict[int, object]] = defaultdict(dict)
         self.changes: dict[str, list[tuple[int, object]]] = defaultdict(list)
         self.entered: dict[tuple[str, int], int] = {}
+        self.registered: dict[tuple[str, int], int] = {}
         self.states: dict[tuple, EventState] = {}
         for revision, group in groupby(events, key=lambda event: event.revision):
             self.apply(revision, list(group))
@@ -72,11 +76,13 @@ class Replay:
             self.targets[name] = event.after.target
             if not event.HasField("after"):
                 del self.targets[name]
+            self.meant[name][event.revision] = event.after.target
             self.changes[name].append((event.revision, event.after.target.number))
         elif kind == "version":
             version = event.after.version
             if event.kind in ENTERS:
                 self.entered[event.model, version.number] = event.revision
+                self.registered.setdefault((event.model, version.number), event.revision)
             self.versions[event.model][version.number] = version
             self.changes[f"{event.model}:{version.number}"].append((event.revision, version.stage))
 
@@ -100,11 +106,33 @@ class Replay:
 
     def at(self, key: str, revision: int) -> object:
         """The number that a reference meant at a revision (0: nothing), or the stage of a version (None: no version)."""
-        return next((value for at, value in reversed(self.changes[key]) if at <= revision), None if ":" in key else 0)
+        place = self._place(key, revision)
+        if place:
+            return self.changes[key][place - 1][1]
+        return None if ":" in key else 0
 
     def between(self, key: str, first: int, last: int) -> set[object]:
         """All values from one revision to another."""
-        return {self.at(key, first)} | {value for at, value in self.changes[key] if first < at <= last}
+        changes = self.changes[key][self._place(key, first) : self._place(key, last)]
+        return {self.at(key, first)} | {value for _, value in changes}
+
+    def moments(self, keys: list[str], first: int, last: int) -> list[int]:
+        """A revision, and all up to another at which one of these changed."""
+        changes = (change for key in keys for change in self.changes[key][self._place(key, first) : self._place(key, last)])
+        return sorted({first, *(revision for revision, _ in changes)})
+
+    def target(self, key: str, revision: int) -> Target:
+        """All that a reference meant at a revision; empty: nothing."""
+        place = self._place(key, revision)
+        return self.meant[key][self.changes[key][place - 1][0]] if place else Target()
+
+    def position(self, revision: int) -> str:
+        """The position at a revision, which is not 0."""
+        return self.revisions[revision][0].position
+
+    def _place(self, key: str, revision: int) -> int:
+        """How many changes there were up to a revision."""
+        return bisect_right(self.changes[key], revision, key=itemgetter(0))
 
     def aliases(self, model: str, number: int) -> list[str]:
         """The aliases that mean a version at the end."""

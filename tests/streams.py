@@ -11,6 +11,12 @@ MIB = 1 << 20
 SECONDS = 60  # after which a test that hangs fails
 
 
+def make(seed: int, size: int) -> bytes:
+    """Bytes that need not be kept, and of which no piece can be mistaken for the one before or after it."""
+    block = hashlib.sha256(str(seed).encode()).digest() + b"\n"
+    return (block * (size // len(block) + 1))[:size]
+
+
 def digest_of(data):
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 

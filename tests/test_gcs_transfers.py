@@ -8,6 +8,7 @@ import grpc
 import podium
 import pytest
 from conftest import Refusal
+from following import FaultyRelay
 from gcs_servers import BUCKET
 from podium.v1.artifacts_pb2 import DownloadArtifactRequest
 from podium.v1.server_pb2 import GetServerInfoRequest
@@ -22,8 +23,8 @@ UPLOAD = "upload_id"
 def start(gcs, start_server):
     """Starts a server over the bucket; each call one more, over the same data."""
 
-    def start(*options):
-        return start_server("--blobs", f"gs://{BUCKET}/registry", *options, environment=gcs.environment)
+    def start(*options, environment=gcs.environment):
+        return start_server("--blobs", f"gs://{BUCKET}/registry", *options, environment=environment)
 
     return start
 
@@ -343,3 +344,19 @@ def test_blobs_may_be_in_another_folder(start_server, tmp_path):
     assert stored(server.stub, b"x") == b"x"
     assert (tmp_path / "elsewhere" / "sha256").is_dir()
     assert not (server.data / "blobs").exists()
+
+
+def test_an_upload_that_fails_when_its_client_has_gone_is_one_line_of_the_log(start, gcs):
+    between = FaultyRelay(gcs.address.removeprefix("http://"))
+    server = start(environment={"STORAGE_EMULATOR_HOST": f"http://{between.address}"})
+    create_model(server.stub, "m")
+    data = os.urandom(MIB)
+    gcs.order(method="POST", path="uploadType=multipart", delay=1, status=403)
+    sent = between.up
+    with OpenUpload(server.stub, [header_of("m", data), *chunks_of(data)]):
+        until(lambda: between.up - sent > len(data))  # it is being finished
+    until(lambda: "has gone" in server.output())
+    server.stop()
+    between.close()
+    assert "Traceback" not in server.output()
+    assert "never retrieved" not in server.output()

@@ -4,13 +4,19 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
+from functools import partial
 
 import grpc
+import podium
 import postgres
 import pytest
-from conftest import RunningServer
+from conftest import Refusal, RunningServer
+from following import push, reaches
 from grpc import StatusCode
 from metrics_page import SHOWN, Page
+from outages import patiently
+from podium import State
 from replay import Replay, read_events
 from streams import until
 from test_workers import see_that_each_shows_what_the_other_acknowledged
@@ -99,6 +105,54 @@ def test_a_server_that_is_killed_holds_nobody_up(replicas):
     replay = Replay(read_events(other.stub))
     replay.agree(other.stub)
     assert {call.code() for call in asked} <= {StatusCode.OK, StatusCode.UNAVAILABLE, StatusCode.CANCELLED}
+
+
+def test_an_older_copy_of_the_database_that_goes_on(start_server, database, tmp_path):
+    """Replicas, watches and followers of both learn that history was cut, and none mixes the two."""
+    servers = [start_server("--database", database.url("registry"), "--heartbeat", "0.3") for _ in range(2)]
+    with ExitStack() as stack:
+        clients = [stack.enter_context(podium.connect(server.address, cache=tmp_path / f"{server.address}")) for server in servers]
+        push(clients[0], "m", tmp_path, 3)
+        clients[0].set_alias("m", "champion", 1)
+        database.end()
+        database.keep("older")
+        database.start()
+        assert [patiently(partial(read, server)) for server in servers] == [1, 1]
+        watches = [stack.enter_context(Watching(server.stub)) for server in servers]
+        followers = [stack.enter_context(client.follow("m@champion")) for client in clients]
+        assert [watch.snapshot()["m@champion"].target.number for watch in watches] == [1, 1]
+        lost = [patiently(partial(set_alias, servers[turn % 2], 2 - turn % 2)) for turn in range(10)]
+        lost.append(set_alias(servers[0], 2))
+        for watch, follower in zip(watches, followers, strict=True):
+            watch.reach(lost[-1])
+            reaches(follower, 2)
+        database.end()
+        database.replace("older", aside="cut")
+        database.start()
+        for server, watch, follower in zip(servers, watches, followers, strict=True):
+            assert Refusal(watch.end()).reason in ("POSITION_UNKNOWN", "STORAGE_UNAVAILABLE")  # whichever it noticed first
+            reaches(follower, lambda one: one.state is State.RESTORED and one.current.number == 1)
+            assert patiently(partial(read, server)) == champion(server) == 1
+        for turn in range(20):  # beyond the revisions that were lost
+            fresh = set_alias(servers[turn % 2], 3 - 2 * (turn % 2))
+            assert champion(servers[1 - turn % 2], at_least=fresh) == 3 - 2 * (turn % 2)
+        fresh = set_alias(servers[0], 3)
+        for server, follower in zip(servers, followers, strict=True):
+            for position in lost:
+                resumed = server.stub.Watch(request_of("Watch", position=position))
+                for call in (partial(champion, server, position), partial(list, resumed)):
+                    with pytest.raises(grpc.RpcError) as refused:
+                        call()
+                    assert (refused.value.code(), Refusal(refused.value).reason) == (StatusCode.OUT_OF_RANGE, "POSITION_UNKNOWN")
+            with Watching(server.stub, at_least=fresh) as again:
+                assert again.snapshot()["m@champion"].target.number == 3
+            reaches(follower, lambda one: one.state is State.CONNECTED and one.current.number == 3)
+            Replay(read_events(server.stub)).agree(server.stub)
+
+
+def read(server: RunningServer) -> int:
+    """What the champion is by the database."""
+    return server.stub.GetVersion(request_of("GetVersion", reference="m@champion")).version.number
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,11 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
 
 import grpc
 import pytest
 from conftest import Refusal, RunningServer
+from explaining import Outcome, explain_conflict
 from google.protobuf.message import Message
 from grpc import StatusCode
 from podium.v1.registry_service_pb2_grpc import RegistryServiceStub
@@ -19,24 +19,6 @@ from wire import request_of
 
 CLIENTS = 64
 SECONDS = 60
-
-
-class Outcome(NamedTuple):
-    """One call: what was asked, what came back, and the revisions of the database before and after it."""
-
-    request: Message
-    reply: Message | None
-    refusal: Refusal | None
-    first: int
-    last: int
-
-    @property
-    def revision(self) -> int:
-        return revision_of(self.reply.position)
-
-    def changed(self, replay: Replay) -> bool:
-        """Whether the call made the revision at which its reply says that it stands."""
-        return replay.revisions[self.revision][0].request_id == self.request.request_id
 
 
 class Client:
@@ -119,15 +101,6 @@ def race(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         server.stop()
         assert server.process.returncode == 0
     assert "Traceback" not in servers[0].output()
-
-
-def explain_conflict(replay: Replay, outcome: Outcome, key: str, *, current: Callable[[str], object], expected: object) -> None:
-    """The value that a lost compare-and-set tells was there while the call was under way, and is not the expected one."""
-    refusal = outcome.refusal
-    assert (refusal.code, refusal.reason) == (StatusCode.ABORTED, "CONFLICT"), refusal.message
-    told = current(refusal.metadata["current"])
-    assert told != expected
-    assert told in replay.between(key, outcome.first, outcome.last)
 
 
 def explain_reads(replay: Replay, key: str, reads: list[Outcome]) -> None:

@@ -16,9 +16,11 @@ from pathlib import Path
 
 import grpc
 from conftest import Refusal, RunningServer
+from explaining import explain
 from google.protobuf.message import Message
 from podium.v1.registry_service_pb2_grpc import RegistryServiceStub
-from replay import Replay, read_events, revision_of
+from replay import Replay, read_events
+from streams import make
 from wire import request_of
 
 CLIENTS = 12
@@ -81,29 +83,9 @@ class Mutation:
         if self.reply is None:
             assert not found
             return
-        revision = revision_of(self.reply.position)
-        assert found in ([revision], [])
-        assert replay.revisions[revision][0].position == self.reply.position
-        events = replay.revisions[revision] if found else []
-        if self.method == "RegisterVersion":
-            version = self.reply.version
+        explain(replay, found, self.method, self.request, self.reply)
+        if self.method == "RegisterVersion":  # of content that there was not before
             assert self.reply.created is bool(found)
-            known = replay.versions[version.model][version.number]
-            assert (known.version, known.digest, known.record_digest) == (version.version, version.digest, version.record_digest)
-        elif self.method == "SetAlias":
-            number = self.reply.alias.number
-            assert replay.at(f"{self.reply.alias.model}@{self.request.alias}", revision) == number
-            assert bool(found) is (self.reply.previous_number != number)
-        elif self.method == "DeleteAlias":
-            (event,) = events
-            assert event.before.target.number == self.reply.previous_number and not event.HasField("after")
-        elif self.method == "TransitionStage":
-            version = self.reply.version
-            assert replay.at(f"{version.model}:{version.number}", revision) == version.stage == self.request.stage
-            moved = {event.after.version.number for event in events if event.after.HasField("version")}
-            assert moved - {version.number} == set(self.reply.archived_numbers)
-        elif self.method == "AddNote":
-            assert [event.text for event in events] == [self.request.text]
 
 
 class Push:
@@ -178,12 +160,6 @@ class Push:
             for message in stub.DownloadArtifact(request_of("DownloadArtifact", reference=reference, path=path), timeout=SECONDS):
                 sha256.update(message.chunk)
             assert f"sha256:{sha256.hexdigest()}" == digest
-
-
-def make(seed: int, size: int) -> bytes:
-    """Bytes that need not be kept, and of which no piece can be mistaken for the one before or after it."""
-    block = hashlib.sha256(str(seed).encode()).digest() + b"\n"
-    return (block * (size // len(block) + 1))[:size]
 
 
 def end_leases(server: RunningServer) -> None:

@@ -10,37 +10,19 @@ import sys
 import tempfile
 import threading
 import time
-from itertools import pairwise
 from pathlib import Path
 
 import grpc
 from conftest import Refusal, RunningServer
-from google.protobuf.message import Message
-from podium.v1.events_pb2 import ABSENCE_UNSERVABLE, Event, EventKind
+from podium.v1.events_pb2 import Event
 from relay import Relay
-from replay import ALIAS, LATEST, SIGNS, STAGE, read_events, revision_of
-from watcher import SECONDS, Choice, Filter, Segment, Watcher
+from replay import read_events
+from watched import ALIASES, CHOICES, MODELS, STAGES, compare
+from watcher import SECONDS, Watcher
 from wire import request_of
 
-MODELS = ["risk/fraud", "risk/churn", "search/rank", "search/rank/large"]
-ALIASES = ["champion", "challenger", "canary"]
-STAGES = ["development", "staging", "production", "deprecated"]
-EVERY_KIND = tuple(kind for kind in EventKind.values() if kind)
 HEARTBEAT = 0.25
 ROUND_SECONDS = 20.0
-
-CHOICES = [
-    Choice((Filter("risk/fraud", "champion"),)),
-    Choice((Filter("risk/fraud", "champion", (ALIAS,)),), for_serving=True),
-    Choice((Filter("risk/*"),)),
-    Choice((Filter("search/**", "production", (STAGE,)),), for_serving=True),
-    Choice((Filter("**", "", EVERY_KIND),)),
-    Choice((Filter("**", "", EVERY_KIND),), for_serving=True),
-    Choice((Filter("", "", (LATEST,)),)),
-    Choice((Filter("search/*"), Filter("**/fraud", "", (EventKind.EVENT_KIND_VERSION_REGISTERED,)))),
-    Choice((Filter("*/r*k", "canary", (ALIAS,)), Filter("search/rank", "", EVERY_KIND)), for_serving=True),
-    Choice((Filter("nothing/**", "", EVERY_KIND),)),
-]
 
 
 class Vigil:
@@ -69,7 +51,7 @@ class Vigil:
                 self.servers[0].stub.RegisterVersion(request_of("RegisterVersion", model=model))
             self.back_up()
             for place, choice in enumerate(CHOICES * 2):
-                self.watchers.append(Watcher(self.relays[place % 3], choice, self.random.random(), HEARTBEAT))
+                self.watchers.append(Watcher([self.relays[place % 3]], choice, self.random.random(), HEARTBEAT))
             clients = [threading.Thread(target=self.work, args=(self.random.random(), lock), daemon=True) for lock in self.changing]
             keeper = threading.Thread(target=self.keep, daemon=True)
             self.running.set()
@@ -223,15 +205,7 @@ class Vigil:
         self.read_history()
         for watcher in self.watchers:
             watcher.close()
-            for segment in watcher.segments:
-                self.check(watcher, segment)
-
-    def check(self, watcher: Watcher, segment: Segment) -> None:
-        """There is one history that has all of a segment."""
-        revisions = [revision_of(position) for position in segment.positions]
-        assert all(earlier <= later for earlier, later in pairwise(revisions)), "a watch never goes back"
-        reasons = [difference(history, watcher.choice, segment, revisions) for history in self.histories]
-        assert None in reasons, f"{watcher.choice}: {reasons}"
+            compare(watcher, self.histories)
 
     def end(self) -> None:
         self.closing.set()
@@ -246,33 +220,6 @@ class Vigil:
         for server in self.servers:
             if server.process.returncode is None:
                 server.stop()
-
-
-def difference(history: list[Event], choice: Choice, segment: Segment, revisions: list[int]) -> str | None:
-    """How a segment differs from what this history says that it should be; None if it does not."""
-    places = {event.position: event.revision for event in history}
-    if missing := [position for position in segment.positions if position not in places]:
-        return f"the history does not have {len(missing)} of {len(segment.positions)} positions"
-    expected = [
-        choice.shown(event) for event in history if revisions[0] < event.revision <= revisions[-1] and choice.chooses(event)
-    ]
-    if segment.events != expected:
-        return f"{len(segment.events)} events, expected {len(expected)}"
-    known: dict[str, Message] = {}
-    for event in history:
-        if event.revision <= revisions[0] and event.kind in SIGNS and choice.chooses(event):
-            name = f"{event.model}{SIGNS[event.kind]}{event.name}"
-            known[name] = event.after.target
-            if not event.HasField("after"):
-                del known[name]
-    told = {f"{one.model}{SIGNS[one.kind]}{one.name}": one for one in segment.references}
-    if len(told) != len(segment.references) or told.keys() != known.keys():
-        return f"the snapshot has {sorted(told)}, expected {sorted(known)}"
-    for name, reference in told.items():
-        withheld = choice.for_serving and not known[name].servable
-        if withheld != (reference.absence == ABSENCE_UNSERVABLE) or (not withheld and reference.target != known[name]):
-            return f"the snapshot shows another {name}"
-    return None
 
 
 def main() -> None:

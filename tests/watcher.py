@@ -7,6 +7,7 @@ import threading
 import time
 import traceback
 from collections import deque
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import grpc
@@ -71,14 +72,21 @@ class Segment:
         self.positions = [position]
         self.references = references
         self.events: list[Event] = []
+        self.counts = [0]  # of the events that were told with each position and those before it
+
+    def add(self, position: str, events: list[Event]) -> None:
+        """What was applied as one step."""
+        self.events += events
+        self.positions.append(position)
+        self.counts.append(len(self.events))
 
 
 class Watcher(threading.Thread):
-    """Keeps watch as the contract says, and remembers all of it."""
+    """Keeps watch as the contract says, by way of one relay or another, and remembers all of it."""
 
-    def __init__(self, relay: Relay, choice: Choice, seed: float, heartbeat: float) -> None:
+    def __init__(self, relays: Sequence[Relay], choice: Choice, seed: float, heartbeat: float) -> None:
         super().__init__(daemon=True)
-        self.relay = relay
+        self.relays = relays
         self.choice = choice
         self.silence = 3 * heartbeat + 0.5
         self.random = random.Random(seed)
@@ -100,7 +108,7 @@ class Watcher(threading.Thread):
         try:
             while not self.closing.is_set():
                 self.silent = False
-                with grpc.insecure_channel(self.relay.address, options=OPTIONS) as channel:
+                with grpc.insecure_channel(self.random.choice(self.relays).address, options=OPTIONS) as channel:
                     self.use(RegistryServiceStub(channel))
         except Exception as error:
             self.failure = error
@@ -167,8 +175,7 @@ class Watcher(threading.Thread):
                 assert not events
                 self.segments.append(Segment(position, references))
             else:
-                self.segments[-1].events += events
-                self.segments[-1].positions.append(position)
+                self.segments[-1].add(position, events)
             self.position = self.newest = position
             self.reached.notify_all()
 
@@ -184,9 +191,9 @@ class Watcher(threading.Thread):
         if self.receiver:
             self.receiver.leave()
 
-    def wait_for(self, position: str) -> None:
+    def wait_for(self, position: str, seconds: float = SECONDS) -> None:
         with self.reached:
-            there = self.reached.wait_for(lambda: self.failure or self.position == position, SECONDS)
+            there = self.reached.wait_for(lambda: self.failure or self.position == position, seconds)
         if self.failure:
             raise self.failure
         heard = time.monotonic() - self.heard

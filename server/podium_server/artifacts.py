@@ -6,13 +6,14 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from concurrent.futures import Executor
 from contextlib import aclosing, contextmanager
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from podium.v1 import artifacts_pb2 as pb
 from podium.v1.resolve_pb2 import Target
 
 from podium_server import metrics
 from podium_server.blobs.base import BlobStore
+from podium_server.blobs.errors import StoreError
 from podium_server.database import Database
 from podium_server.downloads import Download, find_file
 from podium_server.errors import (
@@ -20,6 +21,8 @@ from podium_server.errors import (
     InvalidArgument,
     OffsetMismatch,
     Overloaded,
+    PodiumError,
+    one_line,
 )
 from podium_server.leases import take
 from podium_server.ledger import Caller, Ledger
@@ -136,7 +139,20 @@ class Artifacts:
         task = asyncio.create_task(ending)
         self._endings.add(task)
         task.add_done_callback(self._endings.discard)
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(_log_failure)
+            raise
+
+
+def _log_failure(ending: asyncio.Task[Any]) -> None:
+    """Says why an upload failed where there is nobody any more who could be told."""
+    error = None if ending.cancelled() else ending.exception()
+    if isinstance(error, PodiumError | StoreError):
+        log.warning("an upload whose client has gone failed: %s", one_line(error))
+    elif error is not None:
+        log.error("an upload whose client has gone failed", exc_info=error)
 
 
 def _wanted(request: pb.FindMissingBlobsRequest) -> dict[str, int]:

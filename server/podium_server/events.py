@@ -7,8 +7,8 @@ from podium.v1 import events_pb2 as pb
 
 from podium_server import tables
 from podium_server.database import Database
-from podium_server.errors import InvalidArgument, PositionUnknown
-from podium_server.history import Event, nonce_at
+from podium_server.errors import InvalidArgument
+from podium_server.history import Event, check_in_history
 from podium_server.ledger import Caller
 from podium_server.limits import check_count, check_line
 from podium_server.paging import Page
@@ -57,7 +57,6 @@ class Events:
             conditions.append(event.name == wanted.name)
         if wanted.after:
             position = parse_position(wanted.after, "filter.after")
-            if nonce_at(self._database, position.revision) != position.nonce:
-                raise PositionUnknown("this registry's history does not have that position", field="filter.after")
+            check_in_history(self._database, position, "filter.after")
             conditions.append(event.revision > position.revision)
         return conditions

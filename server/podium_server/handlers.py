@@ -23,8 +23,10 @@ from podium_server.blobs.errors import PartialLost, SigningFailed, StoreError, S
 from podium_server.calls import REQUEST_ID_KEY, Call, Context, Method
 from podium_server.database import storage_error
 from podium_server.errors import CannotSign, InvalidArgument, PodiumError, StorageFull, StorageUnavailable, UploadBusy, one_line
+from podium_server.history import check_in_history
 from podium_server.ledger import Caller
 from podium_server.limits import byte_length
+from podium_server.positions import parse_position
 from podium_server.rows import Reader
 from podium_server.view import View
 
@@ -59,7 +61,12 @@ class Handlers:
 
     def _on_pool(self, answer: Callable[..., Message]) -> Callable[..., Awaitable[bytes]]:
         async def run(request: Message, caller: Caller) -> bytes:
-            return await self._read(lambda _reader: answer(request, caller).SerializeToString())
+            def read(reader: Reader) -> bytes:
+                if at_least := getattr(request, "at_least", ""):  # the view showed it, which need not know of a cut yet
+                    check_in_history(reader, parse_position(at_least))
+                return answer(request, caller).SerializeToString()
+
+            return await self._read(read)
 
         return run
 

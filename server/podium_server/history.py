@@ -5,6 +5,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from podium.v1 import events_pb2 as pb
 
+from podium_server.errors import PositionUnknown
 from podium_server.positions import Position
 from podium_server.rows import Reader, timestamp
 
@@ -84,16 +85,31 @@ def nonce_at(reader: Reader, revision: int) -> bytes | None:
     return None if row is None else row[0]
 
 
+def in_history(reader: Reader, position: Position) -> bool:
+    """Whether the database's history has a position. Who knows it from memory asks within the transaction that reads the rest: a
+    moment ago the database may have become an older copy of itself.
+    """
+    return nonce_at(reader, position.revision) == position.nonce
+
+
+def check_in_history(reader: Reader, position: Position, field: str | None = None) -> None:
+    """PositionUnknown if the database's history does not have a position."""
+    if not in_history(reader, position):
+        raise PositionUnknown(
+            "this registry's history does not have that position: it is of another registry, or history was cut", field=field
+        )
+
+
 def read_since(reader: Reader, known: Position) -> list[Revision] | None:
     """The revisions after a known position; None if the database's history does not have that position: it was cut."""
-    if nonce_at(reader, known.revision) != known.nonce:
+    if not in_history(reader, known):
         return None
     return _revisions(reader.all(_AFTER, known.revision))
 
 
 def read_piece(reader: Reader, known: Position, last: int) -> list[Revision] | None:
     """As `read_since`, but only the next few, up to the revision `last`: none if there are no more."""
-    if nonce_at(reader, known.revision) != known.nonce:
+    if not in_history(reader, known):
         return None
     revisions = _revisions(reader.all(_BETWEEN, known.revision, last, PIECE_EVENTS))
     if sum(len(revision.events) for revision in revisions) == PIECE_EVENTS:

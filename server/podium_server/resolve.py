@@ -10,10 +10,12 @@ from typing import NamedTuple
 
 from podium.v1.resolve_pb2 import ResolveVersionRequest, ResolveVersionResponse, Target
 
-from podium_server.errors import ModelNotFound, NotServable
+from podium_server.errors import ModelNotFound, NotCaughtUp, NotServable
+from podium_server.history import in_history
 from podium_server.ledger import Caller
 from podium_server.lifecycles import Lifecycles
 from podium_server.names import Reference, parse_reference
+from podium_server.positions import Position
 from podium_server.references import find_version, live_model, not_found, target_of
 from podium_server.rows import Reader
 from podium_server.view import Entry, View
@@ -40,7 +42,8 @@ class Resolve:
 
     async def ResolveVersion(self, request: ResolveVersionRequest, _caller: Caller) -> bytes:
         """See the contract."""
-        tail = self._view.tail  # before waiting: what is read is never older than the position that the reply shows
+        # Before waiting: what is read is never older than the position that the reply shows, nor of another history.
+        tail = self._view.tail
         entry = self._view.entry(request.reference) or await self._find(request.reference)
         if request.for_serving and not entry.servable:
             raise NotServable(f"{request.reference} may not serve: {'; '.join(entry.warnings)}", warnings="; ".join(entry.warnings))
@@ -61,7 +64,8 @@ class Resolve:
         kept = self._kept.get(text)
         history = self._view.history
         if kept is None or kept.history != history or model.changed > kept.revision:
-            kept = await self._read(lambda reader: self._load(reader, reference, history))
+            shown = self._view.position
+            kept = await self._read(lambda reader: self._load(reader, reference, history, shown))
             self._kept[text] = kept
             if len(self._kept) > KEPT_ENTRIES:
                 self._kept.popitem(last=False)
@@ -69,7 +73,9 @@ class Resolve:
             self._kept.move_to_end(text)
         return kept.entry
 
-    def _load(self, reader: Reader, reference: Reference, history: int) -> _Kept:
+    def _load(self, reader: Reader, reference: Reference, history: int, shown: Position) -> _Kept:
+        if not in_history(reader, shown):
+            raise NotCaughtUp("history was cut, which this server is about to notice: try again")
         head = reader.one("SELECT revision FROM head")
         assert head is not None
         model = live_model(reader, reference.model, "reference")

@@ -14,9 +14,9 @@ from podium.v1.events_pb2 import EventKind, EventState
 from podium.v1.resolve_pb2 import ResolveVersionResponse, Target
 
 from podium_server import metrics
-from podium_server.errors import NotCaughtUp, PositionUnknown
+from podium_server.errors import NotCaughtUp
 from podium_server.feed import Feed
-from podium_server.history import Event, Revision, nonce_at, read_recent
+from podium_server.history import Event, Revision, check_in_history, in_history, read_recent
 from podium_server.names import LATEST
 from podium_server.positions import Position, parse_position
 from podium_server.rows import Reader
@@ -89,7 +89,7 @@ class View:
         self,
         snapshot: Snapshot,
         feed: Feed,
-        read: Callable[[Callable[[Reader], list[bytes | None]]], Awaitable[list[bytes | None]]],
+        read: Callable[[Callable[[Reader], bool]], Awaitable[bool]],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._feed = feed
@@ -147,15 +147,16 @@ class View:
         if self._nonces.get(wanted.revision) == wanted.nonce:
             return
         history, shown = self.history, self.position
-        nonces = await self._read(lambda reader: [nonce_at(reader, at.revision) for at in (wanted, shown)])
-        if nonces[0] != wanted.nonce:
-            raise PositionUnknown(
-                "this registry's history does not have that position: it is of another registry, or history was cut"
-            )
+
+        def question(reader: Reader) -> bool:
+            check_in_history(reader, wanted)
+            return in_history(reader, shown)
+
+        is_current = await self._read(question)
         try:
             async with asyncio.timeout(CATCH_UP_SECONDS):
                 # Where what this view shows has been cut, its number says nothing.
-                while self.position.revision < wanted.revision or (nonces[1] != shown.nonce and self.history == history):
+                while self.position.revision < wanted.revision or (not is_current and self.history == history):
                     await self._advanced.wait()
         except TimeoutError:
             raise NotCaughtUp("this server has not reached that position yet: try again") from None
