@@ -10,10 +10,10 @@ SHOWN = ("--metrics", "127.0.0.1:0")
 
 
 class Page:
-    """What the page says now."""
+    """What the page says now, at the URL that the server's log has."""
 
-    def __init__(self, server):
-        (url,) = re.findall(r"metrics at (http://127\.0\.0\.1:\d+/metrics)", server.output())[-1:]
+    def __init__(self, server, url=None):
+        url = url or re.findall(r"metrics at (http://127\.0\.0\.1:\d+/metrics)", server.output())[-1]
         with urllib.request.urlopen(url, timeout=30) as answer:
             text = answer.read().decode()
         self.families = {family.name: family for family in text_string_to_metric_families(text)}

@@ -3,6 +3,7 @@
 Each shows what is said, what still works, and that nobody has to do anything once it is back.
 """
 
+import math
 import os
 import shutil
 import signal
@@ -16,6 +17,7 @@ from disks import SmallDisk
 from gcs_servers import BUCKET
 from grpc import StatusCode
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from metrics_page import SHOWN, Page
 from podium.v1.registry_service_pb2_grpc import RegistryServiceStub
 from streams import until
 from test_postgres import champion, set_alias
@@ -103,6 +105,8 @@ class Waiting:
         for name in ("", SERVICE, "database"):
             await_health(self.channel, name, AWAY)
         assert refusal(self.stub.GetServerInfo, request_of("GetServerInfo")) == UNAVAILABLE
+        asked = self.stub.GetServerInfo.future(request_of("GetServerInfo"), metadata=(("x-request-id", "early"),))
+        assert ("x-request-id", "early") in asked.trailing_metadata()
         assert refusal(self.stub.SetAlias, request_of("SetAlias", reference="m:1", alias="a")) == UNAVAILABLE
         (line,) = [line for line in self.server.output().splitlines() if "standby: not ready" in line]
         assert said in line
@@ -119,11 +123,13 @@ class Waiting:
 def test_a_database_away_at_start(start_server, database, url):
     database.end()
     try:
-        waiting = Waiting(start_server, "--database", url)
+        waiting = Waiting(start_server, "--database", url, *SHOWN)
         waiting.is_refused(f"postgresql://127.0.0.1:{database.port}/")
+        assert Page(waiting.server).value("podium_view_lag_seconds") == math.inf
     finally:
         database.start()
     fill(waiting.becomes_ready().stub)
+    until(lambda: Page(waiting.server).value("podium_view_lag_seconds") < 1)
 
 
 @pytest.mark.parametrize("port", ["1", "port"])

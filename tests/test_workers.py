@@ -1,18 +1,21 @@
 """Several servers behind one port: `podium serve --workers N`."""
 
+import json
 import os
 import re
 import signal
+import socket
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import grpc
 import podium
 import pytest
 from conftest import RunningServer
+from metrics_page import Page
 from podium.v1.registry_service_pb2_grpc import RegistryServiceStub
 from processes import Process
 from replay import Replay, read_events
@@ -105,6 +108,26 @@ def test_connections_are_spread_over_all_workers(start_server):
     assert server.process.returncode == 0
     assert "Traceback" not in server.output()
     assert all(f" worker {number} podium_server: stopping" in server.output() for number in (1, 2, 3))
+
+
+def two_ports() -> int:
+    """A port that is free, as the next one is."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as one, suppress(OSError, OverflowError):
+            port: int = one.getsockname()[1]
+            socket.create_server(("127.0.0.1", port + 1)).close()
+            return port
+
+
+def test_each_shows_metrics_at_a_port_of_its_own(start_server):
+    port = two_ports()
+    server = start_server("--workers", "2", "--metrics", f"127.0.0.1:{port}", "--log-format", "json")
+    make_model(server.stub)
+    pages = [Page(server, f"http://127.0.0.1:{port + place}/metrics") for place in (0, 1)]
+    assert [page.value("podium_build_info") for page in pages] == [1, 1]
+    assert sum(page.value("podium_ledger_group_changes_sum") for page in pages) == 3, "each counts what it did itself"
+    lines = [json.loads(line) for line in server.output().splitlines()]
+    assert {line["worker"] for line in lines if line["message"].startswith("metrics at ")} == {1, 2}
 
 
 def see_that_each_shows_what_the_other_acknowledged(server: RunningServer) -> None:

@@ -3,6 +3,7 @@
 import logging
 import random
 import time
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import grpc
@@ -57,7 +58,7 @@ class Call:
         self._told: PodiumError | None = None
         self._error: Exception | None = None
         method.in_flight += 1
-        self.id = _request_id(self._metadata.get(REQUEST_ID_KEY))
+        self.id = request_id(self._metadata)
         logs.request_id.set(self.id)
         context.set_trailing_metadata(((REQUEST_ID_KEY, self.id),))
         self._span = tracing.begin(method.service, method.name, self._metadata)
@@ -100,8 +101,9 @@ class Call:
         log.log(level, "%s %s in %.1f ms for %s at %s%s", *told, extra={"fields": fields})
 
 
-def _request_id(given: str | bytes | None) -> str:
+def request_id(metadata: Mapping[str, str | bytes]) -> str:
     """What the caller calls it, if that can stand in a line of a log; else one made up, at a sixth of what a UUID costs."""
+    given = metadata.get(REQUEST_ID_KEY)
     if isinstance(given, str) and 0 < len(given) <= MAX_REQUEST_ID_BYTES and given.isascii() and given.isprintable():
         return given
     return f"{random.getrandbits(128):032x}"

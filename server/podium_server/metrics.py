@@ -4,6 +4,7 @@ RPCs have the names of go-grpc-prometheus, which dashboards and alerts know; Ope
 """
 
 import logging
+import math
 from importlib.metadata import version
 
 from prometheus_client import Counter, Gauge, Histogram, Info, start_http_server
@@ -32,6 +33,7 @@ LEDGER_SECONDS = Histogram("podium_ledger_commit_seconds", "How long a group of 
 VIEW_REVISION = Gauge("podium_view_revision", "The revision that is shown.")
 VIEW_REFERENCES = Gauge("podium_view_references", "Aliases, stages and latests that are held in memory.")
 VIEW_LAG = Gauge("podium_view_lag_seconds", "How far, at most, what is shown is behind the database.")
+VIEW_LAG.set(math.inf)  # while the server waits for its database at start
 
 READ_SECONDS = Histogram("podium_database_read_seconds", "How long reads took, with the wait for a thread.", buckets=_SECONDS)
 STORAGE_ERRORS = Counter("podium_storage_errors", "Failures of the database or the store of blobs.", ["seen_by"])

@@ -14,7 +14,7 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from podium_server.blobs.errors import StoreOfAnother, StoreUnavailable
-from podium_server.calls import Context
+from podium_server.calls import REQUEST_ID_KEY, Context, request_id
 from podium_server.errors import StorageUnavailable, one_line
 from podium_server.handlers import details
 
@@ -82,6 +82,8 @@ class _Standby(grpc.GenericRpcHandler):
             return None
 
         async def answer(_requests: object, context: Context) -> None:
-            await context.abort(_NOT_READY.status, _NOT_READY.message, trailing_metadata=(("grpc-status-details-bin", _DETAILS),))
+            asked = REQUEST_ID_KEY, request_id(dict(context.invocation_metadata() or ()))
+            trailers = ("grpc-status-details-bin", _DETAILS), asked
+            await context.abort(_NOT_READY.status, _NOT_READY.message, trailing_metadata=trailers)
 
         return grpc.stream_stream_rpc_method_handler(answer)
