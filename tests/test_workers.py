@@ -266,6 +266,22 @@ def test_a_port_is_of_one_server(start_server, tmp_path):
         assert running.process.returncode == 0
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_server_starts_again_at_its_port_while_its_last_connections_linger(tmp_path, workers):
+    """Whoever ends a connection first keeps its port for a minute: a server that drains does."""
+    with serve(tmp_path / "data", "--workers", workers) as process:
+        address = process.line().split()[3]
+        host, _, port = address.rpartition(":")
+        with socket.create_connection((host, int(port))) as client:
+            client.recv(1)  # settings: a worker has it
+            assert process.end() == 0
+            while client.recv(1 << 16):
+                pass
+    with serve(tmp_path / "data", "--workers", workers, "--listen", address) as process:
+        assert process.line().split()[3] == address
+        assert process.end() == 0
+
+
 def test_of_servers_that_start_at_once_on_one_port_one_serves(tmp_path):
     with serve(tmp_path / "0", "--workers", "2") as process:
         address = process.line().split()[3]

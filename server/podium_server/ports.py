@@ -46,6 +46,9 @@ def _hold(family: socket.AddressFamily, place: tuple[str | int, ...]) -> socket.
         first.listen()
         first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         holder = socket.socket(family, socket.SOCK_STREAM)
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
+            holder.setsockopt(socket.SOL_SOCKET, option, 1)
         holder.bind(first.getsockname())
+        # From here on it lets in only who has SO_REUSEPORT too.
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
     return holder
