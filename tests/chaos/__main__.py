@@ -14,29 +14,35 @@ from chaos.faults import ALL, CUTS, FAULTS
 from chaos.round import Round
 
 FAULTS_OF_A_ROUND = 12
-LONGEST_SECONDS = (2.0, 6.0, 25.0)  # the last one longer than the timeouts of locks and connections
+TWO_AT_ONCE = 0.3
+LONGEST_SECONDS = {2.0: 5, 6.0: 4, 25.0: 1}  # by weight; the last is longer than the timeouts of locks and connections
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/chaos", description=__doc__)
     parser.add_argument("--minutes", type=float, default=1.0, help="how long (default: %(default)s); a round is finished")
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000), help="of the dice (default: a random one)")
+    parser.add_argument("--only", default="", metavar="TEXT", help="only the faults whose name has this text")
     given = parser.parse_args()
+    names = [name for name in ALL if given.only in name]
+    if not names:
+        parser.error(f"no fault has this in its name; there are: {', '.join(ALL)}")
     print(f"breaking registries for {given.minutes:g} minutes, seed {given.seed}", flush=True)
     end, rounds = time.monotonic() + 60 * given.minutes, []
     while time.monotonic() < end:
-        rounds.append(play(given.seed + len(rounds), len(rounds)))
+        rounds.append(play(given.seed + len(rounds), names, len(rounds)))
         show(rounds)
     print("\n", *report(rounds), sep="\n")
     sys.exit(any(one.violations for one in rounds))
 
 
-def play(seed: int, number: int) -> Round:
-    """One round; every second one is about cut histories too."""
+def play(seed: int, names: list[str], number: int) -> Round:
+    """One round of these faults."""
     folder = Path(tempfile.mkdtemp(prefix="podium-chaos-"))
     dice = random.Random(seed)
-    one = Round(folder, seed, longest=LONGEST_SECONDS[number % len(LONGEST_SECONDS)])
-    one.run(plan(dice, cuts=number % 2 == 1))
+    (longest,) = dice.choices([*LONGEST_SECONDS], [*LONGEST_SECONDS.values()])
+    one = Round(folder, seed, longest=longest)
+    one.run(plan(dice, names, number))
     if one.violations:
         print(f"\nround {number}, seed {seed}, of which the logs are in {folder}:", *one.violations, sep="\n", flush=True)
     else:
@@ -44,19 +50,20 @@ def play(seed: int, number: int) -> Round:
     return one
 
 
-def plan(dice: random.Random, *, cuts: bool) -> list[tuple[str, ...]]:
-    """Which faults a round has, some of them two at once."""
-    faults = [(dice.choice([*FAULTS]),) if dice.random() < 0.7 else two(dice) for _ in range(FAULTS_OF_A_ROUND)]
-    if cuts:
+def plan(dice: random.Random, names: list[str], number: int) -> list[tuple[str, ...]]:
+    """Which faults a round has, some of them two at once; in every second one history is cut, too."""
+    single = [name for name in names if name in FAULTS]
+    faults = [some(dice, single) for _ in range(FAULTS_OF_A_ROUND)] if single else []
+    if any(name in names for name in CUTS) and (number % 2 or not single):
         copied, replaced = ((name,) for name in CUTS)
         faults = [copied, *faults[:4], replaced, *faults[4:8], dice.choice([copied, replaced]), replaced, *faults[8:]]
     return faults
 
 
-def two(dice: random.Random) -> tuple[str, ...]:
-    """Two faults that can be at once: of two places."""
-    one, other = dice.sample([*FAULTS], 2)
-    return (one, other) if place(one) != place(other) else two(dice)
+def some(dice: random.Random, names: list[str]) -> tuple[str, ...]:
+    """One fault, or two that can be at once: of two places."""
+    one, other = dice.choices(names, k=2)
+    return (one, other) if dice.random() < TWO_AT_ONCE and place(one) != place(other) else (one,)
 
 
 def place(fault: str) -> str:
