@@ -64,7 +64,7 @@ def same(folder, other):
 
 
 def signatures(server):
-    return server.output().count("SignDownloads ok")
+    return server.output().count("SignDownloads OK in")
 
 
 def only_large(folder):
