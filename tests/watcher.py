@@ -122,7 +122,8 @@ class Watcher(threading.Thread):
                 self.take_end(error)
             except Left:
                 self.ends.append("left")
-            self.closing.wait(0.05 * self.random.random())
+            # A server without its database refuses at once, and again.
+            self.closing.wait((0.5 if self.ends and "cannot be used" in self.ends[-1] else 0.05) * self.random.random())
 
     def take_end(self, error: grpc.RpcError) -> None:
         self.ends.append(f"{error.code().name} {error.details()}")
