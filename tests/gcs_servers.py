@@ -85,7 +85,9 @@ class StrictFake(GcsServer):
         }
 
     def names(self):
-        return [item["name"] for item in self.ask("GET", f"/storage/v1/b/{BUCKET}/o")["items"]]
+        """The names of all objects but those that say whose the blobs are."""
+        names = [item["name"] for item in self.ask("GET", f"/storage/v1/b/{BUCKET}/o")["items"]]
+        return [name for name in names if not name.endswith("/registry")]
 
     def data(self, name):
         """The file with an object's bytes."""

@@ -282,7 +282,7 @@ def test_while_the_bucket_is_away_transfers_are_unavailable_and_then_work_by_the
     reference = f"m:{register(server.stub, 'm', files=upload_files(server.stub, 'm', {'f': data})).version.number}"
     gcs.set_away(away=True)
     late = start()
-    assert f"the bucket {BUCKET} is not there" in late.output()
+    until(lambda: f"the bucket {BUCKET} is not there" in late.output())
     for stub in (server.stub, late.stub):
         for call in (lambda stub=stub: download(stub, reference, "f"), lambda stub=stub: upload(stub, "m", more)):
             refusal = refused(call)
