@@ -235,6 +235,13 @@ def main(context: click.Context, /, **_given: object) -> None:
 
 if __name__ == "__main__":
     if is_worker():
-        run(*told())
+        try:
+            run(*told())
+        except SystemExit as end:
+            # Python writes a last message and the end of its line in two: between them comes another worker's.
+            if isinstance(end.code, str):
+                sys.stderr.write(f"{end.code}\n")
+                raise SystemExit(1) from None
+            raise
     else:
         main()
