@@ -11,6 +11,7 @@ import socket
 
 import grpc
 import postgres
+import psycopg
 import pytest
 from conftest import Refusal
 from disks import SmallDisk
@@ -147,6 +148,19 @@ def test_a_server_that_waits_for_its_database_ends_when_told(start_server):
     waiting.channel.close()
     waiting.server.stop()
     assert waiting.server.process.returncode == 0
+
+
+def test_a_database_that_does_not_answer_at_start(start_server, served, url, tmp_path):
+    served.stop()
+    with psycopg.connect(url) as holder:
+        holder.execute("LOCK TABLE model IN ACCESS EXCLUSIVE MODE")
+        ended, waiting = (Waiting(start_server, "--database", url, data=tmp_path / name) for name in ("ended", "data"))
+        for server in (ended, waiting):
+            server.is_refused("opening the registry takes more than 5 s")
+        ended.channel.close()
+        ended.server.stop()
+        assert ended.server.process.returncode == 0
+    assert champion(waiting.becomes_ready()) == 1
 
 
 def test_a_newer_schema_at_start(start_server, database, served, url):

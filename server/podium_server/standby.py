@@ -5,8 +5,9 @@ It is a server of its own, which is gone before the real one begins: so nothing 
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable
-from contextlib import suppress
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import grpc
@@ -21,6 +22,7 @@ from podium_server.handlers import details
 log = logging.getLogger(__name__)
 
 AGAIN_SECONDS = 1.0
+SILENT_SECONDS = 5.0
 
 _NOT_READY = StorageUnavailable("the server is not ready (its log tells why): try again later")
 _DETAILS = details(_NOT_READY, _NOT_READY.message).SerializeToString()
@@ -34,20 +36,46 @@ async def open_patiently(
 ) -> tuple[T, str] | None:
     """What an attempt (run in a thread, again and again) returns, and the address with the port that it stands at.
 
-    None if it is to stop. `names` are those of health.
+    None if it is to stop, whatever the attempt waits for. `names` are those of health.
     """
     standby = _Standby()
+    stop = asyncio.create_task(stopping.wait())
     try:
-        while not stopping.is_set():
+        while not stop.done():
+            opened = _begin(attempt)
+            either: list[asyncio.Future[Any]] = [opened, stop]
+            done, _ = await asyncio.wait(either, timeout=SILENT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            if not done:
+                trouble = f"opening the registry takes more than {SILENT_SECONDS:g} s: it is large, or its database says nothing"
+                address = await standby.say(trouble, address, options, names)
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if stop.done():
+                opened.cancel()
+                break
             try:
-                return await asyncio.to_thread(attempt), address
+                return opened.result(), address
             except (StorageUnavailable, StoreUnavailable, StoreOfAnother) as error:
                 address = await standby.say(one_line(error), address, options, names)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), AGAIN_SECONDS)
+            await asyncio.wait([stop], timeout=AGAIN_SECONDS)
         return None
     finally:
+        stop.cancel()
         await standby.leave()
+
+
+def _begin(attempt: Callable[[], T]) -> asyncio.Future[T]:
+    """Runs an attempt in a thread that does not keep the process from ending, as one of `asyncio.to_thread` does."""
+    future: Future[T] = Future()
+    future.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            future.set_result(attempt())
+        except BaseException as error:  # noqa: BLE001  who waits for the future is told
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="open", daemon=True).start()
+    return asyncio.wrap_future(future)
 
 
 class _Standby(grpc.GenericRpcHandler):

@@ -87,7 +87,7 @@ class Languages:
         # A copy: whoever builds meanwhile replaces classes that are not loaded yet.
         classes = [shutil.copytree(target / name, self._folder / name) for name in ("test-classes", "classes")]
         classes = os.pathsep.join([*map(str, classes), path.read_text().strip()])
-        return ["java", "-XX:+UseSerialGC", "-cp", classes, "dev.podium.Driver"]
+        return ["java", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", classes, "dev.podium.Driver"]
 
 
 class Driver:
