@@ -1,18 +1,15 @@
 package dev.podium;
 
 import java.io.IOException;
-import java.io.InputStream;
 import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpHeaders;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
-import java.net.http.HttpResponse.BodyHandlers;
 import java.time.Duration;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
-import java.util.concurrent.TimeUnit;
 
 /**
  * Reads files over HTTP by signed URLs, through the proxies that the system properties name. The other end is told what to read and
@@ -40,9 +37,9 @@ final class Bucket {
   /** Adds the rest of a file of this size to the sink. */
   void read(String url, long size, Sink sink) throws BucketException, IOException {
     HttpRequest request = request(url, sink.size());
-    HttpResponse<InputStream> response = ask(request);
-    InputStream body = response.body();
-    try (var mine = crew.stoppable(() -> close(body))) {
+    HttpResponse<Body> response = ask(request);
+    try (Body body = response.body();
+        var mine = crew.stoppable(body::close)) {
       if (!isRange(response, sink.size(), size)) {
         throw BucketException.refused(
             request.uri().getHost() + " answers " + response.statusCode() + ", and not with the bytes of the file");
@@ -51,8 +48,6 @@ final class Bucket {
         byte[] piece = piece(body, (int) Math.min(PIECE_BYTES, size - sink.size()), request);
         sink.write(Frames.Download.of(piece));
       }
-    } finally {
-      close(body);
     }
   }
 
@@ -65,8 +60,8 @@ final class Bucket {
   }
 
   /** The answer, once it has begun. */
-  private HttpResponse<InputStream> ask(HttpRequest request) throws BucketException {
-    CompletableFuture<HttpResponse<InputStream>> answer = Shared.HTTP.sendAsync(request, BodyHandlers.ofInputStream());
+  private HttpResponse<Body> ask(HttpRequest request) throws BucketException {
+    CompletableFuture<HttpResponse<Body>> answer = Shared.HTTP.sendAsync(request, head -> new Body());
     try (var mine = crew.stoppable(() -> answer.cancel(true))) {
       return answer.get();
     } catch (InterruptedException interrupted) {
@@ -80,29 +75,17 @@ final class Bucket {
   }
 
   /** The next so many bytes, which may take as long as silence is allowed. */
-  private byte[] piece(InputStream body, int size, HttpRequest request) throws BucketException {
-    CompletableFuture<Void> alarm = new CompletableFuture<Void>().orTimeout(silence.toNanos(), TimeUnit.NANOSECONDS);
-    alarm.exceptionally(late -> {
-      close(body);
-      return null;
-    });
+  private byte[] piece(Body body, int size, HttpRequest request) throws BucketException {
     try {
-      byte[] piece = body.readNBytes(size);
-      if (piece.length == size) {
-        return piece;
-      }
-      throw BucketException.cut(request.uri().getHost() + " has cut the connection");
+      return body.read(size, silence);
+    } catch (InterruptedException interrupted) {
+      throw PodiumException.interrupted();
     } catch (IOException failed) {
       throw cut(request, failed);
-    } finally {
-      alarm.complete(null);
     }
   }
 
   private BucketException cut(HttpRequest request, Throwable why) {
-    if (Thread.currentThread().isInterrupted()) {
-      throw PodiumException.interrupted();
-    }
     crew.check();
     return BucketException.cut(request.uri().getHost() + " cannot be read: " + why);
   }
@@ -118,13 +101,5 @@ final class Bucket {
       return headers.firstValue("Content-Range").orElse("").equals(range);
     }
     return response.statusCode() == OK && offset == 0 && headers.firstValueAsLong("Content-Length").orElse(-1) == size;
-  }
-
-  private static void close(InputStream body) {
-    try {
-      body.close();
-    } catch (IOException ended) {
-      // nobody reads it any more
-    }
   }
 }

@@ -17,6 +17,7 @@ import java.util.List;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -80,7 +81,7 @@ class BucketTest {
   @Test
   void aReadThatWaitsEndsWhenItsThreadIsInterrupted() {
     Thread reader = Thread.currentThread();
-    Threads.start("interrupter", () -> after(begun, reader::interrupt));
+    Threads.start("interrupter", () -> interruptWithin(Body.class, reader));
     PodiumException interrupted = assertThrows(PodiumException.class, () -> read(url + "/silent", LONG));
     assertEquals(Status.Code.CANCELLED, interrupted.code());
     assertTrue(Thread.interrupted());
@@ -98,6 +99,13 @@ class BucketTest {
     try (Sink sink = new Sink(folder.resolve("partial"), SIZE)) {
       new Bucket(silence, crew).read(from, SIZE, sink);
     }
+  }
+
+  private static void interruptWithin(Class<?> one, Thread reader) {
+    while (Stream.of(reader.getStackTrace()).noneMatch(at -> at.getClassName().equals(one.getName()))) {
+      Thread.onSpinWait();
+    }
+    reader.interrupt();
   }
 
   private void fallSilent(HttpExchange exchange) throws IOException {
