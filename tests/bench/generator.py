@@ -61,7 +61,7 @@ class Generator:
         out = json.loads(done.stdout)
         return Load(
             out["calls"], out["seconds"], out["p50_us"] / 1e3, out["p95_us"] / 1e3, out["p99_us"] / 1e3,
-            out["generator_cpu_seconds"] / out["seconds"], base64.b64decode(out["reply"]),
+            out["generator_cpu_seconds"] / out["seconds"], base64.b64decode(out["reply"] or ""),
         )  # fmt: skip
 
     def beside(
