@@ -54,7 +54,11 @@ class Models:
             query = query.where(tables.Model.name.between(request.filter.name_prefix, request.filter.name_prefix + "\U0010ffff"))
         for key, value in request.filter.labels.items():
             query = query.where(tables.Model.id << _labelled(key, value))
-        models, token = page.cut(((row.name,), _message(row, self._database)) for row in query)
+        rows = list(query)
+        labels: dict[int, dict[str, str]] = {row.id: {} for row in rows}
+        for owner, key, value in _labels_of(list(labels)):
+            labels[owner][key] = value
+        models, token = page.cut(((row.name,), row.to_proto(pb.Model, labels=labels[row.id])) for row in rows)
         return pb.ListModelsResponse(models=models, next_page_token=token)
 
     async def UpdateModel(self, request: pb.UpdateModelRequest, caller: Caller) -> bytes:
@@ -124,6 +128,11 @@ def _state(model: pb.Model) -> EventState:
     state = EventState(model=model)
     state.model.description = ""  # free text stands in the event's own column
     return state
+
+
+def _labels_of(ids: list[int]) -> Any:
+    label = tables.Label
+    return label.select(label.owner, label.key, label.value).where((label.number == OF_MODEL) & (label.owner << ids)).tuples()
 
 
 def _labelled(key: str, value: str) -> Any:

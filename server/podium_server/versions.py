@@ -1,7 +1,7 @@
 """Versions: GetVersion, ListVersions, ListFiles, UpdateVersion, AddNote."""
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from operator import attrgetter
 from typing import Any
@@ -19,11 +19,12 @@ from podium_server.limits import check_labels, check_note
 from podium_server.names import check_stage, parse_reference
 from podium_server.paging import Page
 from podium_server.references import ALIAS, find_version, live_model, version_message, version_state
-from podium_server.rows import find, get, timestamp
+from podium_server.rows import find, timestamp
 
 SHOWN_NOTES = 50
-# Labels are read for so many versions at a time: the page may be full after the first few.
+# Labels are read for so many versions at a time, and records, of up to a MiB each: the page may be full after the first few.
 SLICE = 100
+FULL_SLICE = 20
 
 
 class Versions:
@@ -40,7 +41,8 @@ class Versions:
         message = version_message(self._database, model, version)
         if not full:
             return pb.GetVersionResponse(version=message)
-        content = self._fill(message, version)
+        content = self._records([version])[version.record_id]
+        self._fill(message, version, content)
         return pb.GetVersionResponse(version=message, record_bytes=content)
 
     def ListVersions(self, request: pb.ListVersionsRequest, _caller: Caller) -> pb.ListVersionsResponse:
@@ -50,7 +52,8 @@ class Versions:
         check_labels(request.filter.labels, "filter.labels")
         model = live_model(self._database, request.model)
         rows = list(_matching(model, request.filter, page))
-        slices = (rows[start : start + SLICE] for start in range(0, len(rows), SLICE))
+        size = FULL_SLICE if full else SLICE
+        slices = (rows[start : start + size] for start in range(0, len(rows), size))
         messages = chain.from_iterable(self._messages(model, few, full=full) for few in slices)
         versions, token = page.cut(((row.number,), message) for row, message in messages)
         return pb.ListVersionsResponse(versions=versions, next_page_token=token)
@@ -132,14 +135,18 @@ class Versions:
         model = live_model(self._database, reference.model, "reference")
         return model, find_version(self._database, model, reference)
 
-    def _fill(self, message: pb.Version, version: tables.Version) -> bytes:
-        """Adds what FULL has more than BASIC. Returns the record's bytes."""
-        record = get(self._database, tables.Record, "digest = ?", version.record_id)
-        assert record is not None  # a foreign key
-        message.record.CopyFrom(VersionRecord.FromString(record.content))
-        notes = find(self._database, tables.Note, "version_id = ? ORDER BY id DESC LIMIT ?", version.id, SHOWN_NOTES)
-        message.notes.extend(note.to_proto(pb.Note) for note in notes)
-        return bytes(record.content)
+    def _records(self, versions: Sequence[tables.Version]) -> dict[str, bytes]:
+        """The bytes of the versions' records by their digest."""
+        marks = ", ".join("?" * len(versions))
+        found = find(self._database, tables.Record, f"digest IN ({marks})", *(version.record_id for version in versions))
+        return {record.digest: bytes(record.content) for record in found}
+
+    def _fill(self, message: pb.Version, version: tables.Version, record: bytes) -> None:
+        """Adds what FULL has more than BASIC."""
+        message.record.CopyFrom(VersionRecord.FromString(record))
+        if version.note_count:
+            notes = find(self._database, tables.Note, "version_id = ? ORDER BY id DESC LIMIT ?", version.id, SHOWN_NOTES)
+            message.notes.extend(note.to_proto(pb.Note) for note in notes)
 
     def _messages(
         self, model: tables.Model, rows: list[tables.Version], *, full: bool
@@ -152,6 +159,7 @@ class Versions:
         named = "SELECT number, name FROM reference WHERE model_id = ? AND kind = ? ORDER BY name"
         for number, name in self._database.all(named, model.id, ALIAS):
             aliases.get(number, []).append(name)
+        records = self._records(rows) if full else {}
         for row in rows:
             message = row.to_proto(
                 pb.Version,
@@ -161,7 +169,7 @@ class Versions:
                 aliases=aliases[row.number],
             )
             if full:
-                self._fill(message, row)
+                self._fill(message, row, records[row.record_id])
             yield row, message
 
 
