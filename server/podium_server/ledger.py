@@ -21,7 +21,7 @@ from google.protobuf.message import Message
 from podium_server import metrics, tables
 from podium_server.database import Connection, Database, Head, Row, check_registry, storage_error
 from podium_server.dependencies import Dependency
-from podium_server.errors import InvalidArgument, Overloaded, RequestIdReused, StorageUnavailable, one_line
+from podium_server.errors import InvalidArgument, Overloaded, PodiumError, RequestIdReused, StorageUnavailable, one_line
 from podium_server.history import Event, Revision, read_since
 from podium_server.limits import MAX_REQUEST_ID_BYTES
 from podium_server.positions import Position
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 MAX_WAITING = 10_000
 MAX_GROUP = 256
 LARGE_BYTES = 64 * 1024
-MAX_ROWS = 32
+MAX_VALUES = 48  # of one statement: those with more psycopg analyses each time, which takes longer than another statement
 FORGET_EVERY = 64  # revisions; at once far more are forgotten than have come since
 REQUEST_KEPT_MICROSECONDS = 24 * 3600 * 1_000_000
 
@@ -71,8 +71,9 @@ class Transaction:
 
         Many rows a statement: between two steps of the database the event loop may take the interpreter.
         """
-        for start in range(0, len(rows), MAX_ROWS):
-            few = rows[start : start + MAX_ROWS]
+        count = MAX_VALUES // len(rows[0]) if rows else 1
+        for start in range(0, len(rows), count):
+            few = rows[start : start + count]
             self.run(insert_statement(table, len(few)), *chain.from_iterable(few))
 
     def event(
@@ -167,21 +168,29 @@ class Ledger:
         return future
 
     def _run(self) -> None:
-        connection = self._database.connect_writer()
+        connection = self._database.connect_writer(ahead=True)
         while (group := self._take()) is not None:
             metrics.LEDGER_GROUP.observe(len(group))
-            try:
-                with metrics.LEDGER_SECONDS.time():
-                    outcomes = self._commit(connection, group)
-                self._view.confirm(time.monotonic())
-            except Exception as error:  # whatever it was, those who wait are told and the writer goes on
-                metrics.STORAGE_ERRORS.labels("ledger").inc()
-                told = storage_error(error)
-                log.error("%d changes were not committed: %s", len(group), one_line(error), exc_info=not told)  # noqa: TRY400
-                outcomes = [told or error] * len(group)
+            outcomes = self._outcomes(connection, group)
             self.committing = False
             self._loop.call_soon_threadsafe(_answer, group, outcomes)
         connection.close()
+
+    def _outcomes(self, connection: Connection, group: list[_Work]) -> list[Any]:
+        """Commits a group. Where one of it fails that is not refused, it is not known which, and each is tried alone."""
+        try:
+            with metrics.LEDGER_SECONDS.time():
+                outcomes = self._commit(connection, group)
+            self._view.confirm(time.monotonic())
+            return outcomes
+        except Exception as error:  # noqa: BLE001  whatever it was, those who wait are told and the writer goes on
+            if told := storage_error(error):
+                metrics.STORAGE_ERRORS.labels("ledger").inc()
+                log.error("%d changes were not committed: %s", len(group), one_line(error))  # noqa: TRY400
+                return [told] * len(group)
+            if len(group) == 1:
+                return [error]
+        return [outcome for work in group for outcome in self._outcomes(connection, [work])]
 
     def _commit(self, connection: Connection, group: list[_Work]) -> list[Any]:
         """Commits a group and tells the view: the outcomes."""
@@ -253,12 +262,11 @@ class _Group:
         try:
             with span("ledger change"):
                 outcome = self._write(work) if work.request is None else self._mutate(work)
-        except Exception as error:
-            if storage_error(error):
+        except PodiumError as refusal:
+            if storage_error(refusal):
                 raise
-            outcome = error  # its caller is told, and the others of the group go on
-        if isinstance(outcome, Exception):
             self._connection.run("ROLLBACK TO work")
+            outcome = refusal  # its caller is told, and the others of the group go on
         self._connection.run("RELEASE work")
         return outcome
 

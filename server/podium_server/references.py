@@ -163,7 +163,7 @@ class References:
             EventKind.EVENT_KIND_VERSION_TRANSITIONED, model.name, model.uid, version.version,
             before=before, after=after,
         )  # fmt: skip
-        self._enter(tx, model, version)
+        self.point(tx, model, STAGE, stage, version, self.row(tx, model, STAGE, stage))
         for row in find(tx, tables.Reference, "model_id = ? AND number = ? ORDER BY kind, name", model.id, version.number):
             if (row.kind, row.name) == (STAGE, left):
                 self._leave(tx, model, row)
@@ -172,13 +172,12 @@ class References:
 
     def register(self, tx: Transaction, model: tables.Model, version: tables.Version) -> None:
         """Lets `latest`, and the stage that a new version starts in, mean it."""
-        self.point(tx, model, LATEST_KIND, LATEST, version, self.row(tx, model, LATEST_KIND, LATEST))
+        condition = "model_id = ? AND ((kind = ? AND name = ?) OR (kind = ? AND name = ?))"
+        found = find(tx, tables.Reference, condition, model.id, LATEST_KIND, LATEST, STAGE, version.stage)
+        before = {row.kind: row for row in found}
+        self.point(tx, model, LATEST_KIND, LATEST, version, before.get(LATEST_KIND))
         if version.stage:
-            self._enter(tx, model, version)
-
-    def _enter(self, tx: Transaction, model: tables.Model, version: tables.Version) -> None:
-        before = self.row(tx, model, STAGE, version.stage)
-        self.point(tx, model, STAGE, version.stage, version, before)
+            self.point(tx, model, STAGE, version.stage, version, before.get(STAGE))
 
     def _leave(self, tx: Transaction, model: tables.Model, row: tables.Reference) -> None:
         head = get(

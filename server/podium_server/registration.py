@@ -18,17 +18,18 @@ from podium.v1.records_pb2 import VersionRecord
 from podium_server import records, tables
 from podium_server.database import Row
 from podium_server.errors import BlobsMissing, InvalidArgument
-from podium_server.ledger import MAX_ROWS, Caller, Ledger, Transaction
+from podium_server.ledger import Caller, Ledger, Transaction
 from podium_server.lifecycles import Lifecycles
 from podium_server.limits import MAX_REGISTERED_ALIASES, check_count, check_description, check_labels, check_line, check_reason
 from podium_server.manifests import check_files, manifest_digest
 from podium_server.names import MAX_VERSION_BYTES, check_model_name, check_settable_alias, check_stage, parse_reference
 from podium_server.presence import PRESENT, present
 from podium_server.references import ALIAS, References, find_version, live_model, version_message, version_state
-from podium_server.rows import get, insert_statement
+from podium_server.rows import add, get, insert_statement
 from podium_server.strategies import highest, next_version
 
 PIECE = 500
+MAX_ROWS = 32  # of one statement
 LARGE_BYTES = 64 * 1024
 MAX_SHOWN_DIGESTS = 20
 
@@ -132,16 +133,12 @@ class Registration:
         external = records.external_rows(content.record, content.record_digest)
         has_parents = len(content.record.parents) > 0  # then none were written before
         _add_external(tx, external if has_parents else external[-PIECE:])
-        tx.insert(
-            tables.Version,
-            (
-                model.id, number, name, content.manifest_digest, content.record_digest, len(request.files), size_bytes,
-                len(content.record.external_files), stage, tx.revision if stage else 0, request.description, tx.caller.actor, 0,
-                tx.now, tx.now, tx.etag, None,
-            ),
+        version = add(
+            tx, tables.Version,
+            model.id, number, name, content.manifest_digest, content.record_digest, len(request.files), size_bytes,
+            len(content.record.external_files), stage, tx.revision if stage else 0, request.description, tx.caller.actor, 0,
+            tx.now, tx.now, tx.etag, None,
         )  # fmt: skip
-        version = get(tx, tables.Version, "model_id = ? AND number = ?", model.id, number)
-        assert version is not None
         tx.insert(tables.Label, *((model.id, number, key, value) for key, value in request.labels.items()))
         tx.insert(tables.Metric, *records.metric_rows(content.record, version.id))
         tx.insert(tables.Param, *records.param_rows(content.record, version.id))
@@ -244,7 +241,7 @@ def _add_external(tx: Transaction, rows: Sequence[Row]) -> None:
 
 def _store_files(tx: Transaction, model: tables.Model, digest: str, files: Sequence[pb.ManifestFile]) -> int:
     """Makes the manifest's rows complete, and its blobs the model's. Returns the size of all files."""
-    if tx.run("INSERT INTO manifest (digest) VALUES (?) ON CONFLICT DO NOTHING", digest):
+    if tx.one("INSERT INTO manifest (digest) VALUES (?) ON CONFLICT DO NOTHING RETURNING digest", digest):
         _add_files(tx, digest, files[(len(files) - 1) // PIECE * PIECE :] if files else [])
     sizes = {file.path: file.size_bytes for file in files}
     if dict(tx.all(_WHOLE_FILES, digest)) != sizes:

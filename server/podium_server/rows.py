@@ -77,12 +77,24 @@ def find(reader: Reader, table: type[R], condition: str, *parameters: object) ->
     return [_instance(table, row) for row in reader.all(_select_statement(table, condition), *parameters)]
 
 
+def add(reader: Reader, table: type[R], *values: object) -> R:
+    """Inserts a row, the values of all columns but its id, and returns it with that."""
+    row = reader.one(_add_statement(table), *values)
+    assert row is not None
+    return _instance(table, row)
+
+
 @cache
 def insert_statement(table: type[Table], count: int = 1) -> str:
     """Inserts that many rows: all columns but a generated id, in the order of their declaration."""
     columns = [column for column in quoted_columns(table) if not (column == '"id"' and table._meta.auto_increment)]
     row = f"({', '.join('?' * len(columns))})"
     return f'INSERT INTO "{table._meta.table_name}" ({", ".join(columns)}) VALUES {", ".join([row] * count)}'
+
+
+@cache
+def _add_statement(table: type[Table]) -> str:
+    return f"{insert_statement(table)} RETURNING {', '.join(quoted_columns(table))}"
 
 
 @cache

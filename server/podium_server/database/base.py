@@ -37,8 +37,8 @@ class Connection(Protocol):
     def rows(self, sql: str, *parameters: object) -> Iterator[Row]:
         """All rows, of which only a few are in memory at a time; within a transaction, one such question at a time."""
 
-    def run(self, sql: str, *parameters: object) -> int:
-        """Runs a statement; how many rows it changed."""
+    def run(self, sql: str, *parameters: object) -> None:
+        """Runs a statement."""
 
     def many(self, sql: str, rows: Iterable[Row]) -> None:
         """Runs a statement once for each row."""
@@ -95,8 +95,10 @@ class Database(Protocol):
     def now(self) -> int:
         """The clock by which events and leases go, within `read`: microseconds since the epoch."""
 
-    def connect_writer(self) -> Connection:
-        """A connection of one's own."""
+    def connect_writer(self, *, ahead: bool = False) -> Connection:
+        """A connection of one's own. One that is ahead need not wait for what gives no rows: what goes wrong with that is raised
+        by whatever comes after it, by `commit` at the latest.
+        """
 
     def hold(self) -> Connection:
         """A connection that has taken the head for as long as it takes; StorageUnavailable if a server uses the database."""

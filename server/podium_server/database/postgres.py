@@ -7,7 +7,7 @@ whether a commit was done that nobody answered is found by asking again with the
 import os
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from typing import TypeVar, cast
 from weakref import WeakSet
@@ -44,7 +44,8 @@ _OPTIONS = {
 _TIMEOUTS = "-c lock_timeout=20s -c statement_timeout=60s -c idle_in_transaction_session_timeout=30s"
 _NO_TIMEOUTS = "SET lock_timeout = 0; SET statement_timeout = 0"
 # A writer that stands still in the middle of a transaction holds all others up: a healthy one is idle for milliseconds.
-_WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL idle_in_transaction_session_timeout = '5s'"
+_BRISK = "SET idle_in_transaction_session_timeout = '5s'"
+_WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 # For who reads a whole table, and waits for another database meanwhile.
 _TAKE_TIME = "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0"
 # Each server shares this lock while it runs, and who copies the registry has it alone. There may be a registry in each schema.
@@ -110,10 +111,15 @@ class PostgresDatabase(PooledPostgresqlDatabase):  # type: ignore[misc]  # Peewe
         assert row is not None
         return cast(int, row[0])
 
-    def connect_writer(self) -> "PostgresConnection":
+    def connect_writer(self, *, ahead: bool = False) -> "PostgresConnection":
         """See Database.connect_writer."""
-        # Beside the pool, which counts those that it gives out.
-        return PostgresConnection(lambda: self._known(PostgresqlDatabase._connect(self)))  # type: ignore[attr-defined]  # noqa: SLF001
+        return (PipelinedConnection if ahead else PostgresConnection)(self._dial)
+
+    def _dial(self) -> psycopg.Connection:
+        """Connects beside the pool, which counts those that it gives out."""
+        raw = self._known(PostgresqlDatabase._connect(self))  # type: ignore[attr-defined]  # noqa: SLF001
+        raw.execute(_BRISK)
+        return raw
 
     def abandon(self) -> None:
         """See Database.abandon. A server that was stopped does not answer to anything, so the sockets are shut down."""
@@ -189,11 +195,13 @@ class PostgresConnection:
 
     def one(self, sql: str, *parameters: object) -> Row | None:
         """See Connection.one."""
-        return self._execute(sql, parameters).fetchone()
+        with translated:
+            return self._opened.execute(_translate(sql), parameters).fetchone()
 
     def all(self, sql: str, *parameters: object) -> list[Row]:
         """See Connection.all."""
-        return self._execute(sql, parameters).fetchall()
+        with translated:
+            return self._opened.execute(_translate(sql), parameters).fetchall()
 
     def rows(self, sql: str, *parameters: object) -> Iterator[Row]:
         """See Connection.rows."""
@@ -202,9 +210,10 @@ class PostgresConnection:
             cursor.itersize = FETCHED_ROWS
             yield from cursor.execute(_translate(sql), parameters)
 
-    def run(self, sql: str, *parameters: object) -> int:
+    def run(self, sql: str, *parameters: object) -> None:
         """See Connection.run."""
-        return self._execute(sql, parameters).rowcount
+        with translated:
+            self._opened.execute(_translate(sql), parameters)
 
     def many(self, sql: str, rows: Iterable[Row]) -> None:
         """See Connection.many."""
@@ -221,14 +230,18 @@ class PostgresConnection:
 
     def take_head(self) -> Head:
         """See Connection.take_head."""
-        self._begin(_WRITE)
-        row = self.one(_TAKE_HEAD)
+
+        def take() -> Row | None:
+            self.run(_WRITE)
+            return self.one(_TAKE_HEAD)
+
+        row = self._begin(take)
         assert row is not None
         return Head(*row)
 
     def read(self, question: Callable[[], T]) -> T:
         """See Connection.read."""
-        self._begin(_SNAPSHOT)
+        self._begin(lambda: self.run(_SNAPSHOT))
         try:
             answer = question()
             self.run("COMMIT")  # a rollback would make the driver forget its prepared statements
@@ -256,16 +269,19 @@ class PostgresConnection:
         if self._raw is not None:
             self._raw.close()
 
-    def _begin(self, how: str) -> None:
-        """Begins a transaction, on another connection if this one turns out to be gone."""
+    def _begin(self, first: Callable[[], T]) -> T:
+        """Does what begins a transaction, on another connection if this one turns out to be gone."""
         self.live()
         try:
-            self.run(how)
+            return first()
         except OperationalError:
-            if not self._opened.closed:
+            if not self._is_gone():
                 raise
             self.live()
-            self.run(how)
+            return first()
+
+    def _is_gone(self) -> bool:
+        return self._opened.closed
 
     @property
     def _opened(self) -> psycopg.Connection:
@@ -273,9 +289,50 @@ class PostgresConnection:
             raise InterfaceError("there is no connection")
         return self._raw
 
-    def _execute(self, sql: str, parameters: tuple[object, ...]) -> psycopg.Cursor:
+
+class PipelinedConnection(PostgresConnection):
+    """One that does not wait for what gives no rows: it is in the driver's pipeline mode, which saves most of the round trips."""
+
+    def __init__(self, connect: Callable[[], psycopg.Connection]) -> None:
+        super().__init__(connect)
+        self._mode = ExitStack()
+        self._pipeline: psycopg.Pipeline | None = None
+
+    def live(self) -> psycopg.Connection:
+        """See PostgresConnection.live."""
+        before, raw = self._raw, super().live()
+        if raw is not before:
+            self._leave()
+            self._pipeline = self._mode.enter_context(raw.pipeline())
+        return raw
+
+    def commit(self, *, news: bool) -> None:
+        """See Connection.commit."""
+        super().commit(news=news)
+        assert self._pipeline is not None
         with translated:
-            return self._opened.execute(_translate(sql), parameters)
+            self._pipeline.sync()
+
+    def rollback(self) -> None:
+        """See Connection.rollback. By closing: of what comes after an error the server does nothing, and the driver does not know
+        which of its prepared statements that was.
+        """
+        self.close()
+
+    def close(self) -> None:
+        """See Connection.close."""
+        super().close()
+        self._leave()
+
+    def _is_gone(self) -> bool:
+        assert self._pipeline is not None
+        with suppress(psycopg.Error):
+            self._pipeline.sync()
+        return super()._is_gone()
+
+    def _leave(self) -> None:
+        with suppress(psycopg.Error):  # of a connection that is gone
+            self._mode.close()
 
 
 class PostgresTail:

@@ -75,7 +75,7 @@ class SqliteDatabase(PooledDatabase, APSWDatabase):  # type: ignore[misc]  # Pee
     def abandon(self) -> None:
         """See Database.abandon. Nothing waits for longer than the busy timeout."""
 
-    def connect_writer(self) -> "SqliteConnection":
+    def connect_writer(self, *, ahead: bool = False) -> "SqliteConnection":  # noqa: ARG002  nothing is far away
         """See Database.connect_writer."""
         raw = cast(apsw.Connection, self._connect())
         raw.set_busy_handler(_ask_again)
@@ -151,11 +151,10 @@ class SqliteConnection:
         with translated:
             yield from self._raw.cursor().execute(sql, parameters)
 
-    def run(self, sql: str, *parameters: object) -> int:
+    def run(self, sql: str, *parameters: object) -> None:
         """See Connection.run."""
         with translated:
             self._cursor.execute(sql, parameters)
-            return self._raw.changes()
 
     def many(self, sql: str, rows: Iterable[Row]) -> None:
         """See Connection.many."""
