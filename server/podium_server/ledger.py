@@ -116,7 +116,7 @@ class _Work(NamedTuple):
 class Ledger:
     """Commits mutations one group after the other and tells the view.
 
-    `committing` is true while this process has a commit under way that the view is about to get.
+    `idle` is not set while this process has a commit under way that the view is about to get.
     """
 
     def __init__(self, database: Database, standing: Dependency, view: View) -> None:
@@ -127,7 +127,8 @@ class Ledger:
         self._queue: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         metrics.LEDGER_WAITING.set_function(self._queue.qsize)
         self._closed = False
-        self.committing = False
+        self.idle = threading.Event()
+        self.idle.set()
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
         self._thread.start()
 
@@ -172,7 +173,7 @@ class Ledger:
         while (group := self._take()) is not None:
             metrics.LEDGER_GROUP.observe(len(group))
             outcomes = self._outcomes(connection, group)
-            self.committing = False
+            self.idle.set()
             self._loop.call_soon_threadsafe(_answer, group, outcomes)
         connection.close()
 
@@ -197,7 +198,7 @@ class Ledger:
         try:
             head = connection.take_head()
             check_registry(head.registry, self._view.registry)
-            self.committing = True  # not before: while another writer is waited for, the tailer goes on
+            self.idle.clear()  # not before: while another writer is waited for, the tailer goes on
             posted = self._view.posted
             news, outcomes = _Group(connection, posted, head).run(group)
         except BaseException:

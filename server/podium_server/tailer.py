@@ -37,6 +37,7 @@ class Tailer:
     def _run(self) -> None:
         tail = self._database.tail()
         while not self._stop.is_set():
+            self._ledger.idle.wait(AGAIN_SECONDS)  # what this process is committing the ledger itself hands over
             try:
                 self._look(tail)
             except Exception as error:
@@ -50,8 +51,7 @@ class Tailer:
     def _look(self, tail: Tail) -> None:
         with self._standing.asking():
             is_news, now = tail.wait(), time.monotonic()
-            # What this process is committing the ledger itself hands over.
-            head = self._read_head(tail.connection) if is_news and not self._ledger.committing else None
+            head = self._read_head(tail.connection) if is_news and self._ledger.idle.is_set() else None
         if is_news:
             if head is None or not self._is_caught_up(tail.connection, head):
                 return

@@ -5,9 +5,10 @@ whether a commit was done that nobody answered is found by asking again with the
 """
 
 import os
+import secrets
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import cache
 from typing import TypeVar, cast
 from weakref import WeakSet
@@ -75,6 +76,7 @@ class PostgresDatabase(PooledPostgresqlDatabase):  # type: ignore[misc]  # Peewe
         self.place = f"postgresql://{told.get('host', '')}:{told.get('port', 5432)}/{told.get('dbname', '')}"
         ours = {name: value for name, value in _OPTIONS.items() if name not in told}
         options = f"{_TIMEOUTS} {told.get('options') or ''}"
+        self._sender = secrets.token_hex(8)  # by which this process knows its own commits
         self._dialed: WeakSet[psycopg.Connection] = WeakSet()
         super().__init__(url, max_connections=CONNECTIONS, prefer_psycopg3=True, options=options, **ours)
         self.description = "postgresql"
@@ -113,7 +115,7 @@ class PostgresDatabase(PooledPostgresqlDatabase):  # type: ignore[misc]  # Peewe
 
     def connect_writer(self, *, ahead: bool = False) -> "PostgresConnection":
         """See Database.connect_writer."""
-        return (PipelinedConnection if ahead else PostgresConnection)(self._dial)
+        return (PipelinedConnection if ahead else PostgresConnection)(self._dial, self._sender)
 
     def _dial(self) -> psycopg.Connection:
         """Connects beside the pool, which counts those that it gives out."""
@@ -153,7 +155,7 @@ class PostgresDatabase(PooledPostgresqlDatabase):  # type: ignore[misc]  # Peewe
 
     def tail(self) -> "PostgresTail":
         """See Database.tail."""
-        return PostgresTail(self.connect_writer())
+        return PostgresTail(self.connect_writer(), self._sender)
 
     @contextmanager
     def migrating(self) -> Iterator[None]:
@@ -182,8 +184,9 @@ def _translate(sql: str) -> str:
 class PostgresConnection:
     """See Connection."""
 
-    def __init__(self, connect: Callable[[], psycopg.Connection]) -> None:
+    def __init__(self, connect: Callable[[], psycopg.Connection], sender: str) -> None:
         self._connect = connect
+        self._news = f"NOTIFY {CHANNEL}, '{sender}'"
         self._raw: psycopg.Connection | None = None
 
     def live(self) -> psycopg.Connection:
@@ -253,7 +256,7 @@ class PostgresConnection:
     def commit(self, *, news: bool) -> None:
         """See Connection.commit."""
         if news:
-            self.run(f"NOTIFY {CHANNEL}")
+            self.run(self._news)
         self.run("COMMIT")
 
     def rollback(self) -> None:
@@ -293,8 +296,8 @@ class PostgresConnection:
 class PipelinedConnection(PostgresConnection):
     """One that does not wait for what gives no rows: it is in the driver's pipeline mode, which saves most of the round trips."""
 
-    def __init__(self, connect: Callable[[], psycopg.Connection]) -> None:
-        super().__init__(connect)
+    def __init__(self, connect: Callable[[], psycopg.Connection], sender: str) -> None:
+        super().__init__(connect, sender)
         self._mode = ExitStack()
         self._pipeline: psycopg.Pipeline | None = None
 
@@ -336,10 +339,14 @@ class PipelinedConnection(PostgresConnection):
 
 
 class PostgresTail:
-    """See Tail. A NOTIFY is a hint, and looking now and then is the floor: one that is lost costs a moment."""
+    """See Tail. A NOTIFY is a hint, and looking now and then is the floor: one that is lost costs a moment.
 
-    def __init__(self, connection: PostgresConnection) -> None:
+    Those of this process tell it nothing: its ledger hands over what it commits.
+    """
+
+    def __init__(self, connection: PostgresConnection, sender: str) -> None:
         self.connection = connection
+        self._sender = sender
         self._listening: psycopg.Connection | None = None
         self._is_behind = True
 
@@ -352,9 +359,8 @@ class PostgresTail:
                 raise StorageUnavailable(_HELD)
             self._listening = raw
         else:
-            with translated:
-                for _ in raw.notifies(timeout=SOON_SECONDS if self._is_behind else FLOOR_SECONDS, stop_after=1):
-                    pass
+            with translated, closing(raw.notifies(timeout=SOON_SECONDS if self._is_behind else FLOOR_SECONDS)) as notes:
+                any(note.payload != self._sender for note in notes)
         self._is_behind = True
         return True
 
