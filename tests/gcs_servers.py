@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from conformance.languages import ROOT, build, skip
+from free_ports import free_port
 from gcs_signatures import make_account
 from processes import Process
 from streams import until
@@ -106,8 +107,7 @@ class FakeGcsServer(GcsServer):
         binary = ROOT / ".build" / "fake-gcs-server" / FAKE_GCS_SERVER.rpartition("@")[2]
         if not binary.exists():
             make(binary)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.free = free.getsockname()[1]
+        self.free = free_port()
         where = ["-scheme", "http", "-host", "127.0.0.1", "-port", self.free, "-external-url", f"http://127.0.0.1:{self.free}"]
         super().__init__(lambda _: [binary, "-backend", "memory", *where], folder)
         self.ask("POST", "/storage/v1/b?project=tests", {"name": BUCKET})

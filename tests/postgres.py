@@ -5,7 +5,6 @@ import pwd
 import select
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from contextlib import suppress
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from free_ports import free_port
 
 START_SECONDS = 60
 USER = "postgres"  # the server refuses to run as root
@@ -30,8 +30,7 @@ class PostgresServer:
             account = pwd.getpwnam(USER)
             os.chown(self.folder, account.pw_uid, account.pw_gid)
             self._as_user = ["setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         made = [program("initdb"), "-D", self.folder / "data", "-U", "podium", "-A", "trust", "--no-locale", "-E", "UTF8", "-N"]
         subprocess.run([*self._as_user, *made], check=True, capture_output=True, cwd=self.folder)
         self.start()

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from itertools import count, pairwise
@@ -12,6 +11,7 @@ from threading import Event
 import apsw
 import pytest
 from following import HEARTBEAT, SECONDS
+from free_ports import free_port
 from streams import MIB, until
 
 from conformance.content import manifest_digest
@@ -135,7 +135,7 @@ class Load:
 @pytest.fixture
 def replicas(start_server):
     """Two servers over one folder, each of which comes back at its address."""
-    options = [("--listen", f"127.0.0.1:{port}", *HEARTBEAT) for port in free_ports(2)]
+    options = [("--listen", f"127.0.0.1:{free_port()}", *HEARTBEAT) for _ in range(2)]
     both = [start_server(*one) for one in options]
     yield both
     assert "Traceback" not in both[0].output()
@@ -159,14 +159,6 @@ def load(request, languages, replicas, tmp_path):
         finally:
             for driver in drivers:
                 driver.kill()
-
-
-def free_ports(number):
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 def connections(server):

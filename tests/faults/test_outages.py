@@ -7,7 +7,6 @@ import math
 import os
 import shutil
 import signal
-import socket
 
 import grpc
 import postgres
@@ -15,6 +14,7 @@ import psycopg
 import pytest
 from conftest import Refusal
 from disks import SmallDisk
+from free_ports import free_port
 from gcs_servers import BUCKET
 from grpc import StatusCode
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -66,11 +66,6 @@ def fill(stub):
     stub.SetAlias(request_of("SetAlias", reference="m:1", alias="champion"))
 
 
-def free_address():
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return f"127.0.0.1:{probe.getsockname()[1]}"
-
-
 def await_health(channel, name, status):
     """Waits until health says so."""
     stub = health_pb2_grpc.HealthStub(channel)
@@ -96,7 +91,7 @@ class Waiting:
     """A server that is not ready yet, at an address that is known."""
 
     def __init__(self, start_server, *options, **how):
-        address = free_address()
+        address = f"127.0.0.1:{free_port()}"
         self.server = start_server(*options, "--listen", address, wait=False, **how)
         self.channel = grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)])
         self.stub = RegistryServiceStub(self.channel)

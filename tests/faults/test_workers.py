@@ -15,6 +15,7 @@ import grpc
 import podium
 import pytest
 from conftest import RunningServer
+from free_ports import free_port
 from metrics_page import Page
 from podium.v1.registry_service_pb2_grpc import RegistryServiceStub
 from processes import Process
@@ -113,8 +114,8 @@ def test_connections_are_spread_over_all_workers(start_server):
 def two_ports() -> int:
     """A port that is free, as the next one is."""
     while True:
-        with socket.create_server(("127.0.0.1", 0)) as one, suppress(OSError, OverflowError):
-            port: int = one.getsockname()[1]
+        port = free_port()
+        with suppress(OSError):
             socket.create_server(("127.0.0.1", port + 1)).close()
             return port
 
