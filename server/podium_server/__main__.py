@@ -93,7 +93,7 @@ class Opened(NamedTuple):
     store: BlobStore
 
 
-async def serve(settings: Settings, worker: int = 0) -> None:
+async def serve(settings: Settings, worker: int = 0, *, others_serve: bool = False) -> None:
     """Serves until SIGTERM or SIGINT, then lets transfers finish within the grace. A worker has a number, and a parent."""
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -110,7 +110,8 @@ async def serve(settings: Settings, worker: int = 0) -> None:
     # Otherwise two servers bind one port without a word.
     server_options = (*OPTIONS, ("grpc.so_reuseport", int(worker > 0)))
     if settings.database.startswith("postgresql:") or settings.blobs.startswith("gs:"):  # which others operate
-        found = await open_patiently(partial(_open, settings), settings.listen, server_options, HEALTH_NAMES, stopping)
+        names = () if others_serve else HEALTH_NAMES  # it would get a share of their calls
+        found = await open_patiently(partial(_open, settings), settings.listen, server_options, names, stopping)
     else:
         found = _open(settings), settings.listen
     if found is not None:
@@ -210,7 +211,7 @@ def _allow_connections() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def run(settings: Settings, worker: int = 0) -> None:
+def run(settings: Settings, worker: int = 0, *, others_serve: bool = False) -> None:
     """Serves a registry until the process is told to end."""
     keep_buffers()
     log_to_stderr(settings.log_level, settings.log_format, worker)
@@ -219,7 +220,7 @@ def run(settings: Settings, worker: int = 0) -> None:
     try:
         if settings.workers > 1 and not worker:
             raise SystemExit(asyncio.run(supervise(settings)))
-        asyncio.run(serve(settings, worker))
+        asyncio.run(serve(settings, worker, others_serve=others_serve))
     except OSError as error:
         raise SystemExit(f"podium serve: {error.filename}: {error.strerror}") from None
     except (PodiumError, StoreError) as error:
@@ -236,7 +237,8 @@ def main(context: click.Context, /, **_given: object) -> None:
 if __name__ == "__main__":
     if is_worker():
         try:
-            run(*told())
+            settings, worker, others_serve = told()
+            run(settings, worker, others_serve=others_serve)
         except SystemExit as end:
             # Python writes a last message and the end of its line in two: between them comes another worker's.
             if isinstance(end.code, str):

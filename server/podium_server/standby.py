@@ -36,7 +36,7 @@ async def open_patiently(
 ) -> tuple[T, str] | None:
     """What an attempt (run in a thread, again and again) returns, and the address with the port that it stands at.
 
-    None if it is to stop, whatever the attempt waits for. `names` are those of health.
+    None if it is to stop, whatever the attempt waits for. `names` are those of health; without any, nothing stands there.
     """
     standby = _Standby()
     stop = asyncio.create_task(stopping.wait())
@@ -90,7 +90,7 @@ class _Standby(grpc.GenericRpcHandler):
         if trouble != self._trouble:
             log.error("not ready, and tried again until it is: %s", trouble)
             self._trouble = trouble
-        if self._server is None:
+        if self._server is None and names:
             self._server = grpc.aio.server(handlers=[self], options=options)
             healthy = health.aio.HealthServicer()
             health_pb2_grpc.add_HealthServicer_to_server(healthy, self._server)

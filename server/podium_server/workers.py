@@ -110,7 +110,7 @@ class Workers:
             log.error("worker %d cannot be started: %s", number, error.strerror)  # noqa: TRY400
             return None
         assert process.stdin is not None
-        process.stdin.write(pickle.dumps(self._settings))
+        process.stdin.write(pickle.dumps((self._settings, bool(self._serving))))
         return process
 
     def _serves(self, number: int, pid: int, line: str) -> None:
@@ -133,10 +133,11 @@ def is_worker() -> bool:
     return sys.argv[1:2] == [_COMMAND[-1]]
 
 
-def told() -> tuple[Settings, int]:
-    """The settings of this worker, and its number."""
+def told() -> tuple[Settings, int, bool]:
+    """The settings of this worker, its number, and whether others serve already."""
     try:
-        return pickle.load(sys.stdin.buffer), int(sys.argv[2])  # noqa: S301  the parent's
+        settings, others_serve = pickle.load(sys.stdin.buffer)  # noqa: S301  the parent's
+        return settings, int(sys.argv[2]), others_serve
     except EOFError:  # it has ended already
         raise SystemExit from None
 

@@ -201,6 +201,11 @@ def test_a_clock_that_was_set_back(start_server):
     assert [event.time.ToMicroseconds() for event in replay.events[1:]] == [time] * (len(replay.events) - 1)
 
 
+def in_folder(data: Path) -> tuple[str, str]:
+    """The option for SQLite, whatever the other tests use. (What a server at PostgreSQL does then, see test_outages.)"""
+    return "--database", f"sqlite://{data}/registry.db"
+
+
 def test_killed_while_it_makes_its_database(tmp_path):
     data = tmp_path / "data"
     command = [sys.executable, "-m", "podium_server", "--data", str(data), "--listen", "127.0.0.1:0"]
@@ -213,7 +218,7 @@ def test_killed_while_it_makes_its_database(tmp_path):
         threading.Event().wait(chance.random() * 0.01)
         process.kill()
         process.wait()
-    server = RunningServer(data)
+    server = RunningServer(data, *in_folder(data))
     assert server.stub.CreateModel(request_of("CreateModel", name="m")).position
     assert len(Replay(read_events(server.stub)).events) == 1
     server.stop()
@@ -340,10 +345,10 @@ def test_a_newer_schema_is_refused_in_one_line(start_server, tmp_path):
     later = newer / "podium_server" / "migrations" / "9999_later.py"
     later.write_text("def up(migrator, db):\n    db.execute_sql('CREATE TABLE later (x INTEGER)')\n")
     path = os.pathsep.join([str(newer), *filter(None, [os.environ.get("PYTHONPATH")])])
-    server = start_server(environment={"PYTHONPATH": path})
+    server = start_server(*in_folder(tmp_path / "data"), environment={"PYTHONPATH": path})
     position = server.stub.CreateModel(request_of("CreateModel", name="m")).position
     server.stop()
-    lines = failed_start(server.data, *server.database.options)
+    lines = failed_start(server.data, *server.options)
     assert len(lines) == 1 and "newer" in lines[0] and "9999_later" in lines[0], lines
     server.start()  # the newer one goes on where it was
     assert server.stub.GetServerInfo(request_of("GetServerInfo")).position == position
