@@ -17,11 +17,12 @@ from itertools import chain
 from typing import Any, NamedTuple, TypeVar, cast
 
 from google.protobuf.message import Message
+from peewee import DatabaseError
 
 from podium_server import metrics, tables
 from podium_server.database import Connection, Database, Head, Row, check_registry, storage_error
 from podium_server.dependencies import Dependency
-from podium_server.errors import InvalidArgument, Overloaded, PodiumError, RequestIdReused, StorageUnavailable, one_line
+from podium_server.errors import InvalidArgument, Overloaded, RequestIdReused, StorageUnavailable, one_line
 from podium_server.history import Event, Revision, read_since
 from podium_server.limits import MAX_REQUEST_ID_BYTES
 from podium_server.positions import Position
@@ -178,7 +179,7 @@ class Ledger:
         connection.close()
 
     def _outcomes(self, connection: Connection, group: list[_Work]) -> list[Any]:
-        """Commits a group. Where one of it fails that is not refused, it is not known which, and each is tried alone."""
+        """Commits a group. What the database itself refuses may be known only later, and not of whom: then each is tried alone."""
         try:
             with metrics.LEDGER_SECONDS.time():
                 outcomes = self._commit(connection, group)
@@ -189,9 +190,12 @@ class Ledger:
                 metrics.STORAGE_ERRORS.labels("ledger").inc()
                 log.error("%d changes were not committed: %s", len(group), one_line(error))  # noqa: TRY400
                 return [told] * len(group)
-            if len(group) == 1:
-                return [error]
-        return [outcome for work in group for outcome in self._outcomes(connection, [work])]
+            if len(group) == 1 or not isinstance(error, DatabaseError):
+                return [error] * len(group)
+        each: list[Any] = []
+        for work in group:  # until the database goes away: nobody waits for that as often as there are changes
+            each += each[-1:] if each and storage_error(each[-1]) else self._outcomes(connection, [work])
+        return each
 
     def _commit(self, connection: Connection, group: list[_Work]) -> list[Any]:
         """Commits a group and tells the view: the outcomes."""
@@ -263,11 +267,13 @@ class _Group:
         try:
             with span("ledger change"):
                 outcome = self._write(work) if work.request is None else self._mutate(work)
-        except PodiumError as refusal:
-            if storage_error(refusal):
+        except DatabaseError:
+            raise
+        except Exception as error:
+            if storage_error(error):
                 raise
             self._connection.run("ROLLBACK TO work")
-            outcome = refusal  # its caller is told, and the others of the group go on
+            outcome = error  # its caller is told, and the others of the group go on
         self._connection.run("RELEASE work")
         return outcome
 

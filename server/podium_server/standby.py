@@ -50,7 +50,8 @@ async def open_patiently(
                 address = await standby.say(trouble, address, options, names)
                 await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if stop.done():
-                opened.cancel()
+                if not opened.cancel():
+                    opened.exception()  # which nobody needs any more
                 break
             try:
                 return opened.result(), address

@@ -107,6 +107,30 @@ def test_a_server_that_is_killed_holds_nobody_up(replicas):
     assert {call.code() for call in asked} <= {StatusCode.OK, StatusCode.UNAVAILABLE, StatusCode.CANCELLED}
 
 
+def test_a_server_that_stands_still_holds_nobody_up(replicas, database):
+    one, other = replicas
+
+    def holds_the_head() -> bool:
+        found = database.run(
+            "SELECT 1 FROM pg_locks WHERE mode = 'RowShareLock' AND relation = 'head'::regclass", database="registry"
+        )
+        return bool(found)
+
+    for turn in range(1000):
+        asked = [one.stub.SetAlias.future(request_of("SetAlias", reference="m:2", alias=f"a{turn % 40}")) for _ in range(20)]
+        one.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, one.process.pid, os.WSTOPPED | os.WNOWAIT)
+        if holds_the_head():
+            break
+        one.process.send_signal(signal.SIGCONT)
+        assert [call.result(SECONDS) for call in asked]
+    assert holds_the_head(), "it was never amid a change"
+    try:
+        assert champion(other, at_least=set_alias(other, 2)) == 2
+    finally:
+        one.process.send_signal(signal.SIGCONT)
+
+
 def test_an_older_copy_of_the_database_that_goes_on(start_server, database, tmp_path):
     """Replicas, watches and followers of both learn that history was cut, and none mixes the two."""
     servers = [start_server("--database", database.url("registry"), "--heartbeat", "0.3") for _ in range(2)]

@@ -45,7 +45,7 @@ _OPTIONS = {
 _TIMEOUTS = "-c lock_timeout=20s -c statement_timeout=60s -c idle_in_transaction_session_timeout=30s"
 _NO_TIMEOUTS = "SET lock_timeout = 0; SET statement_timeout = 0"
 # A writer that stands still in the middle of a transaction holds all others up: a healthy one is idle for milliseconds.
-_BRISK = "SET idle_in_transaction_session_timeout = '5s'"
+_BRISK = "SET LOCAL idle_in_transaction_session_timeout = '5s'"
 _WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 # For who reads a whole table, and waits for another database meanwhile.
 _TAKE_TIME = "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0"
@@ -119,9 +119,7 @@ class PostgresDatabase(PooledPostgresqlDatabase):  # type: ignore[misc]  # Peewe
 
     def _dial(self) -> psycopg.Connection:
         """Connects beside the pool, which counts those that it gives out."""
-        raw = self._known(PostgresqlDatabase._connect(self))  # type: ignore[attr-defined]  # noqa: SLF001
-        raw.execute(_BRISK)
-        return raw
+        return self._known(PostgresqlDatabase._connect(self))  # type: ignore[attr-defined]  # noqa: SLF001
 
     def abandon(self) -> None:
         """See Database.abandon. A server that was stopped does not answer to anything, so the sockets are shut down."""
@@ -199,12 +197,12 @@ class PostgresConnection:
     def one(self, sql: str, *parameters: object) -> Row | None:
         """See Connection.one."""
         with translated:
-            return self._opened.execute(_translate(sql), parameters).fetchone()
+            return self._ask(sql, parameters).fetchone()
 
     def all(self, sql: str, *parameters: object) -> list[Row]:
         """See Connection.all."""
         with translated:
-            return self._opened.execute(_translate(sql), parameters).fetchall()
+            return self._ask(sql, parameters).fetchall()
 
     def rows(self, sql: str, *parameters: object) -> Iterator[Row]:
         """See Connection.rows."""
@@ -236,6 +234,7 @@ class PostgresConnection:
 
         def take() -> Row | None:
             self.run(_WRITE)
+            self.run(_BRISK)
             return self.one(_TAKE_HEAD)
 
         row = self._begin(take)
@@ -272,6 +271,9 @@ class PostgresConnection:
         if self._raw is not None:
             self._raw.close()
 
+    def _ask(self, sql: str, parameters: tuple[object, ...]) -> psycopg.Cursor:
+        return self._opened.execute(_translate(sql), parameters)
+
     def _begin(self, first: Callable[[], T]) -> T:
         """Does what begins a transaction, on another connection if this one turns out to be gone."""
         self.live()
@@ -294,7 +296,11 @@ class PostgresConnection:
 
 
 class PipelinedConnection(PostgresConnection):
-    """One that does not wait for what gives no rows: it is in the driver's pipeline mode, which saves most of the round trips."""
+    """One that does not wait for what gives no rows: it is in the driver's pipeline mode, which saves most of the round trips.
+
+    Each statement is followed by a Sync: PostgreSQL counts a transaction as idle only then, so without it nothing would end that of
+    a writer that stands still. But after a Sync it does not leave out what follows an error, so errors are asked for before COMMIT.
+    """
 
     def __init__(self, connect: Callable[[], psycopg.Connection], sender: str) -> None:
         super().__init__(connect, sender)
@@ -309,12 +315,25 @@ class PipelinedConnection(PostgresConnection):
             self._pipeline = self._mode.enter_context(raw.pipeline())
         return raw
 
+    def run(self, sql: str, *parameters: object) -> None:
+        """See Connection.run."""
+        super().run(sql, *parameters)
+        with translated:
+            self._synced._enqueue_sync()  # noqa: SLF001 - its `sync` waits
+            self._opened.wait(self._synced._communicate_gen())  # noqa: SLF001
+
+    def many(self, sql: str, rows: Iterable[Row]) -> None:
+        """See Connection.many. Not by `executemany`, which in this mode loses prepared statements when there was a rollback."""
+        for row in rows:
+            self.run(sql, *row)
+
     def commit(self, *, news: bool) -> None:
         """See Connection.commit."""
-        super().commit(news=news)
-        assert self._pipeline is not None
+        if news:
+            self.run(self._news)
         with translated:
-            self._pipeline.sync()
+            self._synced.sync()
+            self._ask("COMMIT", ())
 
     def rollback(self) -> None:
         """See Connection.rollback. By closing: of what comes after an error the server does nothing, and the driver does not know
@@ -327,10 +346,19 @@ class PipelinedConnection(PostgresConnection):
         super().close()
         self._leave()
 
-    def _is_gone(self) -> bool:
+    def _ask(self, sql: str, parameters: tuple[object, ...]) -> psycopg.Cursor:
+        cursor = super()._ask(sql, parameters)
+        self._synced.sync()  # otherwise `fetchone` sends a Flush, after which the transaction does not count as idle
+        return cursor
+
+    @property
+    def _synced(self) -> psycopg.Pipeline:
         assert self._pipeline is not None
+        return self._pipeline
+
+    def _is_gone(self) -> bool:
         with suppress(psycopg.Error):
-            self._pipeline.sync()
+            self._synced.sync()
         return super()._is_gone()
 
     def _leave(self) -> None:

@@ -66,6 +66,7 @@ final class Bucket {
       return answer.get();
     } catch (InterruptedException interrupted) {
       answer.cancel(true);
+      answer.thenAccept(late -> late.body().close());
       throw PodiumException.interrupted();
     } catch (ExecutionException failed) {
       throw cut(request, failed.getCause());
