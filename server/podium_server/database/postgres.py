@@ -17,6 +17,7 @@ import psycopg
 from peewee import InterfaceError, OperationalError, PostgresqlDatabase
 from peewee import __exception_wrapper__ as translated  # type: ignore[attr-defined]
 from playhouse.pool import PooledPostgresqlDatabase
+from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 
@@ -295,6 +296,24 @@ class PostgresConnection:
         return self._raw
 
 
+class _Pipeline(psycopg.Pipeline):
+    """The driver's, but each statement goes out together with a Sync, which nobody waits for."""
+
+    def _communicate_gen(self) -> PQGen[None]:
+        commands = list(self.command_queue)
+        if commands and commands[-1] != self.pgconn.pipeline_sync:
+            self._enqueue_sync()
+            commands.append(self.pgconn.pipeline_sync)
+            self.command_queue.clear()
+
+            def all_at_once() -> None:  # nothing is sent in between
+                for command in commands:
+                    command()
+
+            self.command_queue.append(all_at_once)
+        return super()._communicate_gen()
+
+
 class PipelinedConnection(PostgresConnection):
     """One that does not wait for what gives no rows: it is in the driver's pipeline mode, which saves most of the round trips.
 
@@ -312,15 +331,9 @@ class PipelinedConnection(PostgresConnection):
         before, raw = self._raw, super().live()
         if raw is not before:
             self._leave()
+            raw._pipeline = _Pipeline(raw)  # noqa: SLF001 - it would make one itself
             self._pipeline = self._mode.enter_context(raw.pipeline())
         return raw
-
-    def run(self, sql: str, *parameters: object) -> None:
-        """See Connection.run."""
-        super().run(sql, *parameters)
-        with translated:
-            self._synced._enqueue_sync()  # noqa: SLF001 - its `sync` waits
-            self._opened.wait(self._synced._communicate_gen())  # noqa: SLF001
 
     def many(self, sql: str, rows: Iterable[Row]) -> None:
         """See Connection.many. Not by `executemany`, which in this mode loses prepared statements when there was a rollback."""
